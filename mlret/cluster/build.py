@@ -145,7 +145,9 @@ def build_on_ray(
         reports = _built(ray, replace(job, threads=workers.threads), workers, total, progress)
         _finish(job, reports)
     done = Updated(*(sum(report["done"][place] for report in reports) for place in range(3)))
-    summaries = [IndexInfo(**report["summary"] | {"unread": Unread(**report["summary"]["unread"])}) for report in reports]
+    summaries = [
+        IndexInfo(**report["summary"] | {"unread": Unread(**report["summary"]["unread"])}) for report in reports
+    ]
     kinds = [Choice(**choice) for report in reports for choice in report["kinds"]]
     for message in dict.fromkeys(message for report in reports for message in report["warnings"]):
         warn(message, MlretWarning)
@@ -217,7 +219,9 @@ def _divided(ray: Any, job: Job, parts: Sequence[Corpus]) -> list[Division]:
     storage = job.storage
     divisions = {number: Division.read(storage, number) for number in range(len(parts))}
     missing = [
-        number for number, part in enumerate(parts) if (known := divisions[number]) is None or known.sources != part.states()
+        number
+        for number, part in enumerate(parts)
+        if (known := divisions[number]) is None or known.sources != part.states()
     ]
     if missing:
         _reopen(job, changed=any(divisions[number] is not None for number in missing))

@@ -18,7 +18,6 @@ from mlret.errors import FingerprintError, InputError
 from mlret.index.settings import IndexSettings
 from mlret.index.vectors.space import Vectors
 
-
 # The folder of what is needed only until the index is complete.
 WORK = "work"
 

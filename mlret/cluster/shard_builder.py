@@ -15,8 +15,8 @@ from typing import Any
 
 from mlret.cluster.division import ShardCorpus
 from mlret.cluster.job import Job
-from mlret.encoders.multi_vector import AnyEncoder
 from mlret.cluster.storage import Storage
+from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, Locked, MlretWarning
 from mlret.index.build import BuildReport, build_index
 from mlret.index.hits import Updated

@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,16 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import AlreadyExists, InputError, MlretError, NotFound
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
-from mlret.index.storage.manifest import has_manifest, read_manifest
+from mlret.index.sharding.shards_manifest import manifest_of
+from mlret.index.storage.manifest import has_manifest
 from mlret.index.store.stored_encoder import encoder_of
 from mlret.index.vectors.space import Vectors
 from mlret.serve.security.principal import no_index
 from mlret.serve.settings import NAME, ServeSettings
 from mlret.serve.work.encoders import Encoders, ServedEncoder
 from mlret.serve.work.handles import IndexHandle, MemoryHandle
+
+Reading = Mapping[Path, Callable[[AnyEncoder | None], Index]]
 
 # The folder of an index that is being deleted gets such a name first, so that a crash leaves no half of an index.
 _REMOVED = re.compile(rf"\.{NAME}\.[0-9a-f]{{8}}\.removed")
@@ -103,6 +106,8 @@ class Catalogue:
     folders
         Path of each open folder -> the name that clients know it by, which messages name instead of the path. It is
         kept up to date.
+    reading
+        Folder -> a function that opens it for reading, where other processes read it for the server.
 
     Attributes
     ----------
@@ -110,7 +115,8 @@ class Catalogue:
         The encoders of the indexes, and that of new ones.
     """
 
-    def __init__(self, settings: ServeSettings, folders: dict[str, str]) -> None:
+    def __init__(self, settings: ServeSettings, folders: dict[str, str], reading: Reading | None = None) -> None:
+        self._reading = reading or {}
         self.root = settings.root
         self.folders = folders
         self._settings = settings
@@ -240,9 +246,9 @@ class Catalogue:
 
     async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
         encoding = await self._encoding_of(folder)
-        handle = await IndexHandle.open(folder, encoding.shared)
+        handle = await IndexHandle.open(folder, encoding.shared, reading=self._reading.get(folder))
         self.folders[str(folder)] = name
-        lexical = read_manifest(folder).settings.lexical
+        lexical = manifest_of(folder).settings.lexical
         self._indexes[name] = ServedIndex(folder, encoding, name, handle, lexical, removable)
 
     async def _open_memory(self, folder: Path) -> None:
@@ -252,7 +258,7 @@ class Catalogue:
 
     async def _encoding_of(self, folder: Path) -> ServedEncoder:
         """Return the encoder that an existing folder was built with, loaded if it is not yet."""
-        manifest = read_manifest(folder)
+        manifest = manifest_of(folder)
         if manifest.encoder.startswith(EXTERNAL):
             # Such encoders are not shared: their fingerprint is that of the name, whatever their vectors are.
             return ServedEncoder(manifest.encoder, encoder_of(folder, manifest), None)
@@ -272,4 +278,4 @@ def _remove_folder(folder: Path) -> None:
 
 
 def _is_index(folder: Path) -> bool:
-    return has_manifest(folder) and read_manifest(folder).kind == "index"
+    return has_manifest(folder) and manifest_of(folder).kind == "index"

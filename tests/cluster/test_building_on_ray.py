@@ -11,16 +11,31 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlret import ExternalEncoder, Index, IndexSettings
+from mlret import Index, IndexSettings
 from mlret.cluster.build import build_on_ray
-from mlret.errors import AlreadyExists, InputError
 from mlret.index.build import build_index
 from mlret.index.hits import Hit, Updated
 from mlret.index.sharding.shards_manifest import read_shards
 
 pytestmark = pytest.mark.cluster
 
-WORDS = "river bridge train station winter harvest letter garden music window doctor market travel stone bread".split()
+WORDS = [
+    "river",
+    "bridge",
+    "train",
+    "station",
+    "winter",
+    "harvest",
+    "letter",
+    "garden",
+    "music",
+    "window",
+    "doctor",
+    "market",
+    "travel",
+    "stone",
+    "bread",
+]
 QUERIES = ["a train on the bridge", "bread and music", "stone 17", "winter garden"]
 
 

@@ -39,6 +39,4 @@ def test_two_workers_train_the_encoder_that_one_process_trains(
     settings = recipe.model_dump()
     settings["stages"][0]["batch_size"] = 15
     with pytest.raises(InputError, match="batch_size 15 cannot be shared by 2 processes"):
-        train_on_ray(
-            Recipe.model_validate(settings), world, tmp_path / "odd", address=cluster.address, workers=2
-        )
+        train_on_ray(Recipe.model_validate(settings), world, tmp_path / "odd", address=cluster.address, workers=2)
