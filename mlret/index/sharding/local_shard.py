@@ -12,6 +12,7 @@ from mlret.data.documents import Document
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
 from mlret.index.best_passages import Best, best_of, nearest_documents
+from mlret.index.filtering.fields import Kind, field_names, field_values
 from mlret.index.filtering.filter_warnings import Messages, Unmatched
 from mlret.index.filtering.filters import Condition
 from mlret.index.fusion import lexical_applies
@@ -205,6 +206,12 @@ class LocalShard:
         if self._filters is not None:
             self._filters.check(self.store.records, condition, rows)
         return rows
+
+    def fields(self, most: int, most_values: int) -> dict[str, dict[Kind, list[Any]]]:
+        records = self.store.records
+        with records.reporting():
+            names = field_names(records.connection, most)
+            return {name: field_values(records.connection, name, most_values) for name in names}
 
     def stored(self, ids: Sequence[str]) -> list[str]:
         return list(self.store.records.rows_of(ids))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
+from mlret.index.filtering.fields import Kind
 from mlret.index.filtering.filter_warnings import Messages
 from mlret.index.filtering.filters import Condition
 from mlret.index.hits import IndexInfo, Updated
@@ -267,6 +268,9 @@ class Shard(Protocol):
 
     def unmatched(self, condition: Condition) -> Messages | None:
         """Return a message for each part of a filter that cannot match anything; ``None`` for an empty shard."""
+
+    def fields(self, most: int, most_values: int) -> dict[str, dict[Kind, list[Any]]]:
+        """Return up to ``most`` metadata fields by name, with up to ``most_values`` values of each kind."""
 
     def stored(self, ids: Sequence[str]) -> list[str]:
         """Return those ids that are stored."""

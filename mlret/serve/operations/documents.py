@@ -30,6 +30,10 @@ class Page(NamedTuple):
     cursor: str | None
 
 
+# More than a shard has rows. The place of a document in the listing is its shard times this, plus its row.
+_ROWS = 1 << 48
+
+
 async def list_documents(service: Service, principal: Principal, name: str, cursor: str | None, limit: int) -> Page:
     """Return documents in the order in which they were stored.
 
@@ -57,10 +61,14 @@ async def list_documents(service: Service, principal: Principal, name: str, curs
     served = service.index(principal, name, "read")
 
     def read(index: Index) -> Page:
-        identity = index.store.manifest.identity
-        after = 0 if cursor is None else row_of(cursor, identity)
+        shards, identity = index.shards, index.manifest.identity
+        number, after = divmod(0 if cursor is None else row_of(cursor, identity), _ROWS)
+        found: list[tuple[int, Document]] = []
         # One more than the page shows whether there is a next one.
-        found = next(index.store.records.stream(batch_size=limit + 1, after=after), [])
+        while len(found) <= limit and number < len(shards):
+            page = shards.some("page", {number: (after, limit + 1 - len(found))})[number]
+            found += [(number * _ROWS + row, document) for row, document in page]
+            number, after = number + 1, 0
         shown = found[:limit]
         return Page([one for _, one in shown], cursor_after(shown[-1][0], identity) if len(found) > limit else None)
 
@@ -165,7 +173,7 @@ async def delete_documents(
         try:
             return index.delete(ids, where=where, ignore_missing=ignore_missing), len(index)
         except NotFound as error:
-            stored = index.store.records.rows_of(ids)
+            stored = index.shards.stored(ids)
             missing = [id for id in ids if id not in stored]
             raise Problem(
                 "not-found",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlret.errors import AlreadyExists
-from mlret.index.filtering.fields import field_names, field_values
+from mlret.index.filtering.fields import merged_fields
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.index.storage.lock import LOCK
@@ -56,14 +56,12 @@ async def list_fields(service: Service, principal: Principal, name: str) -> list
     served = service.index(principal, name, "read")
 
     def read(index: Index) -> list[dict[str, Any]]:
-        records = index.store.records
         found = []
-        with records.reporting():
-            for field in field_names(records.connection, MOST_FIELDS):
-                by_kind = field_values(records.connection, field, MOST_VALUES + 1)
-                few = all(len(values) <= MOST_VALUES for values in by_kind.values())
-                values = [value for some in by_kind.values() for value in some] if few else None
-                found.append({"name": field, "kinds": list(by_kind), "values": values})
+        by_field = merged_fields(index.shards.every("fields", MOST_FIELDS, MOST_VALUES + 1))
+        for field, by_kind in list(by_field.items())[:MOST_FIELDS]:
+            few = all(len(values) <= MOST_VALUES for values in by_kind.values())
+            values = [value for some in by_kind.values() for value in some] if few else None
+            found.append({"name": field, "kinds": list(by_kind), "values": values})
         return found
 
     return await served.handle.read(read)
@@ -114,7 +112,7 @@ async def create_index(
             if name not in service.catalogue:  # Otherwise another request created it first.
                 raise
     served = service.catalogue.index(name)
-    if await served.handle.read(lambda index: index.store.manifest.settings) != settings:
+    if await served.handle.read(lambda index: index.manifest.settings) != settings:
         raise Problem(
             "conflict",
             f"an index {name!r} with other settings exists",
@@ -156,7 +154,7 @@ async def _described(served: ServedIndex) -> dict[str, Any]:
         # The settings hold the kind; where the folder is, is nobody's business.
         del info["path"], info["kind"]
         languages = {code or "und": count for code, count in info["languages"].items()}
-        settings = index.store.manifest.settings.model_dump()
+        settings = index.manifest.settings.model_dump()
         encoder = info["encoder"]
         if Path(encoder).is_absolute():
             encoder = Path(encoder).name

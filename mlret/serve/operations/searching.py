@@ -12,7 +12,7 @@ import numpy as np
 from mlret.encoders.external import ExternalEncoder
 from mlret.errors import InputError
 from mlret.index.filtering.filters import Where, read_filter
-from mlret.index.hits import Hit
+from mlret.index.hits import Hits
 from mlret.index.index import Index
 from mlret.index.queries import check_filters, check_k, check_queries
 from mlret.index.search import Mode, check_mode
@@ -40,7 +40,7 @@ class Search:
         The language of each text, ``None`` to detect it.
     vector
         A vector, or a list of them; in a multi-vector index a query is a list of vectors. ``None`` if texts are given.
-    k, where, ids, mode, exact
+    k, where, ids, mode, exact, partial
         As for :meth:`mlret.index.index.Index.search_batch`.
     explain
         Whether to explain the hits, which takes longer.
@@ -54,6 +54,7 @@ class Search:
     ids: Sequence[str] | None = None
     mode: Mode | None = None
     exact: bool = False
+    partial: bool = False
     explain: bool = False
 
 
@@ -69,11 +70,14 @@ class Found:
         For each query an explanation of each hit; empty unless they were asked for.
     warnings
         Why the filter matches nothing, if nothing was found: perhaps a name is misspelt.
+    missing
+        The names of shards that did not answer, in a search that was to do without them.
     """
 
-    hits: list[list[Hit]]
+    hits: list[Hits]
     explanations: list[list[Explanation]]
     warnings: list[str]
+    missing: list[str]
 
 
 async def search_index(service: Service, principal: Principal, name: str, wanted: Search) -> Found:
@@ -140,7 +144,7 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
                 "Search with mode dense, or build the index with lexical: true.",
             )
         vectors = await served.queries(texts, languages)
-    found: list[list[Hit]] = []
+    found: list[Hits] = []
     for start in range(0, count, _TOGETHER):
         some = slice(start, start + _TOGETHER)
         found += await served.handle.search(
@@ -153,13 +157,15 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
                 ids=wanted.ids,
                 mode=wanted.mode,
                 exact=wanted.exact,
+                partial=wanted.partial,
             )
         )
     explanations = await explain(served, texts, vectors, found, lexical=served.lexical) if wanted.explain else []
     warnings = (
         [] if any(found) or not wanted.where else await served.handle.read(partial(_unmatched, where=wanted.where))
     )
-    return Found(found, explanations, warnings)
+    missing = sorted({name for hits in found for name in hits.missing})
+    return Found(found, explanations, warnings, missing)
 
 
 def _many(vector: list[Any], similarity: str) -> list[Any]:
@@ -178,13 +184,13 @@ def _unmatched(index: Index, where: Where) -> list[str]:
 
 def _checked(index: Index, vectors: Sequence[Any]) -> Vectors:
     """Return query vectors that were sent as lists of numbers."""
-    cosine = index.store.manifest.similarity == "cosine"
+    cosine = index.manifest.similarity == "cosine"
     found = [read_vector(one) for one in vectors]
     with about("vector"):
         given = [one for one in found if one is not None]
         if len(given) < len(found):
             raise InputError("the vectors are not lists of finite numbers")
-        if any(one.ndim != (1 if cosine else 2) or one.shape[-1] != index.store.manifest.dims for one in given):
+        if any(one.ndim != (1 if cosine else 2) or one.shape[-1] != index.manifest.dims for one in given):
             form = "a vector" if cosine else "a list of vectors, one for each token,"
-            raise InputError(f"a query of this index is {form} of {index.store.manifest.dims} numbers")
-        return index.store.space.check_queries(np.stack(given) if cosine else given)
+            raise InputError(f"a query of this index is {form} of {index.manifest.dims} numbers")
+        return index.shards.space.check_queries(np.stack(given) if cosine else given)

@@ -15,6 +15,7 @@ from mlret.encoders.external import ExternalEncoder
 from mlret.index.cutting import Cutter
 from mlret.index.index import Index
 from mlret.index.ingest import Intake
+from mlret.index.sharding.one_shard import OneShard
 from mlret.index.storage.receipts import Receipt, receipts_of, write_receipt
 from mlret.index.store.compaction import maintain
 from mlret.index.store.store import Store
@@ -111,7 +112,7 @@ class Batch:
         Problem
             If a document fails and they are stored together, or another process has used the key. Nothing is stored.
         """
-        store = index.store
+        store = undivided(index).store
         with store.writing():
             outcomes, chosen = self._decide(store)
             if self.together and (failed := next((one.problem for one in outcomes if one.problem), None)):
@@ -204,7 +205,7 @@ def to_encode(
     on_conflict
         As for :class:`Batch`.
     """
-    records = index.store.records
+    records = undivided(index).store.records
     rows = records.rows_of([one.document.id for one in documents if one.named and one.vector is None])
     stored = {one.id: one for one in records.fetch(list(rows.values())).values()} if on_conflict == "replace" else {}
     wanted: list[Document] = []
@@ -222,6 +223,24 @@ def to_encode(
     return list(dict.fromkeys((piece.text, piece.language) for piece in pieces))
 
 
+def undivided(index: Index) -> Index:
+    """Return an index unchanged, to which documents can be added in one transaction.
+
+    Raises
+    ------
+    Problem
+        If it is divided into shards.
+    """
+    if not isinstance(index.shards, OneShard):
+        raise Problem(
+            "forbidden",
+            "this index is divided into shards: the server searches it and deletes from it, but adds no documents",
+            fix="Add documents to its folder with `mlret index add` or `mlret index update`; the server shows them "
+            "within a second.",
+        )
+    return index
+
+
 def vector_problem(index: Index, one: IncomingDocument, given: bool) -> Problem | None:
     """Return what is wrong with the vector of a document, or with its absence; ``None`` if nothing is.
 
@@ -234,7 +253,7 @@ def vector_problem(index: Index, one: IncomingDocument, given: bool) -> Problem 
     given
         Whether the first document of the request has a vector.
     """
-    manifest = index.store.manifest
+    manifest = index.manifest
     if one.vector is None and given:
         return invalid("this document has no vector, but others have", ["vector"], "Give all documents one, or none.")
     if one.vector is None:
@@ -249,7 +268,7 @@ def vector_problem(index: Index, one: IncomingDocument, given: bool) -> Problem 
         return invalid(
             "this document has a vector, but others have none", ["vector"], "Give all documents one, or none."
         )
-    depth = 1 if _is_cosine(index.store) else 2
+    depth = 1 if manifest.similarity == "cosine" else 2
     if one.vector.ndim != depth:
         return invalid(
             f"the vector has {one.vector.ndim} axes, not {depth}",

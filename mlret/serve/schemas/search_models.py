@@ -35,6 +35,11 @@ class _Search(BaseModel):
     where: Filter | None = Field(None, description="Only documents that match.")
     ids: list[str] | None = Field(None, description="Only documents with these ids.")
     exact: Flag = Field(False, description="Compare with every document, without the accelerators of large segments.")
+    partial: Flag = Field(
+        False,
+        description="If a shard of a divided index does not answer, search the others and name it in `missing`, "
+        "instead of answering with status 503.",
+    )
     explain: Flag = Field(
         False, description="Say what each score consists of, and which part of the text matches best."
     )
@@ -135,3 +140,4 @@ class SearchAnswer(BaseModel):
 
     results: list[QueryResult]
     warnings: list[str] = Field(description="Why the filter matches nothing, if it does not: a name may be misspelt.")
+    missing: list[str] = Field([], description="Shards that did not answer, if `partial` was requested.")

@@ -14,7 +14,7 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.index.concurrency.crew import Opened
 from mlret.index.concurrency.handle import Handle
 from mlret.index.filtering.filters import Where
-from mlret.index.hits import Hit
+from mlret.index.hits import Hits
 from mlret.index.index import Index
 from mlret.index.search import Mode
 from mlret.index.vectors.space import Vectors
@@ -45,7 +45,7 @@ class Wanted:
         The vectors of ``n`` queries, as the encoder of the index gives them.
     texts, languages
         Their texts and languages; empty if there are only vectors.
-    k, where, ids, mode, exact
+    k, where, ids, mode, exact, partial
         As for :meth:`mlret.index.index.Index.search_batch`.
     """
 
@@ -57,12 +57,13 @@ class Wanted:
     ids: Sequence[str] | None = None
     mode: Mode | None = None
     exact: bool = False
+    partial: bool = False
 
     @property
     def kind(self) -> Hashable:
         """Equal for requests whose queries can be searched together."""
         restricted = None if self.where is None and self.ids is None else json.dumps([self.where, self.ids])
-        return bool(self.texts), self.k, restricted, self.mode, self.exact
+        return bool(self.texts), self.k, restricted, self.mode, self.exact, self.partial
 
 
 class IndexHandle(ServedHandle[Index]):
@@ -84,12 +85,12 @@ class IndexHandle(ServedHandle[Index]):
         read = None if reading is None else partial(reading, encoder)
         return await cls(lambda: Index.open(path, encoder), readers=readers, reading=read).checked()
 
-    async def search(self, wanted: Wanted) -> list[list[Hit]]:
+    async def search(self, wanted: Wanted) -> list[Hits]:
         """Search for queries, together with those of other requests that wait.
 
         Returns
         -------
-        list of list of Hit
+        list of Hits
             For each query its hits, best first: those that :meth:`mlret.index.index.Index.search_batch` returns.
 
         Raises
@@ -102,10 +103,11 @@ class IndexHandle(ServedHandle[Index]):
         return await self._readers.run_together(wanted.kind, wanted, _search)
 
 
-def _search(index: Index, several: Sequence[Wanted]) -> list[list[list[Hit]]]:
+def _search(index: Index, several: Sequence[Wanted]) -> list[list[Hits]]:
     first = several[0]
     options: dict[str, Any] = {"where": first.where, "ids": first.ids, "exact": first.exact}
-    space = index.store.space
+    options["partial"] = first.partial
+    space = index.shards.space
     vectors = space.queries([vector for one in several for vector in one.vectors])
     if first.texts:
         texts = [text for one in several for text in one.texts]
