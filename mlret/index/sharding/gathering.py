@@ -251,7 +251,7 @@ class Shards(ABC):
 
     def delete_matching(self, condition: Condition) -> int:
         """Delete the documents that satisfy a condition, and return how many they were."""
-        deleted = sum(self.every("delete_matching", condition))
+        deleted: int = sum(self.every("delete_matching", condition))
         self.check_filter(condition, deleted, range(len(self)))
         return deleted
 

@@ -108,7 +108,7 @@ class LocalShard:
         channels = []
         for scores, rows, passages in found:
             # More rows than k may tie with the k-th best; the ids decide which of them are kept.
-            order = best_first(scores, wanted.k, lambda places, rows=rows: self._ids(rows[places]))
+            order = self._best_first(scores, rows, wanted.k)
             chosen = rows[order]
             nearest_passages = chosen if passages is rows else passages[order]
             channels.append(Channel(scores[order], chosen, self._named(wanted, chosen), nearest_passages))
@@ -124,7 +124,7 @@ class LocalShard:
         frequencies = prepared.statistics.frequencies if prepared is not None and current else None
         with store.records.reporting():
             found = store.records.lexical.matches(plan, wanted.k, allowed=allowed, frequencies=frequencies)
-        order = best_first(found.scores, wanted.k, lambda places: self._ids(found.rows[places]))
+        order = self._best_first(found.scores, found.rows, wanted.k)
         scores, rows = found.scores[order], found.rows[order]
         similarities, passages = None, rows
         if wanted.mode == "lexical":
@@ -134,6 +134,9 @@ class LocalShard:
                 passages = np.array(rows)
                 similarities[ascending], passages[ascending] = self._similarities(vector, rows[ascending])
         return Channel(scores, rows, self._named(wanted, rows), passages, similarities, found.texts)
+
+    def _best_first(self, scores: NDArray[np.float64], rows: Rows, k: int) -> NDArray[np.int64]:
+        return best_first(scores, k, lambda places: self._ids(rows[places]))
 
     def _named(self, wanted: Wanted, rows: Rows) -> Sequence[str]:
         return self._ids(rows) if wanted.named else ()

@@ -41,7 +41,7 @@ class OneShard(Shards):
         return self._store.manifest
 
     @property
-    def space(self) -> AnySpace:  # type: ignore[override]
+    def space(self) -> AnySpace:
         """The space of the open folder."""
         return self._store.space
 

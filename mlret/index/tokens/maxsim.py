@@ -31,6 +31,8 @@ class Effort(NamedTuple):
 # A segment, positions in it, and their approximate scores.
 Ranked = tuple[TokenSegment, NDArray[np.int64], NDArray[np.float32]]
 _SLACK = 16
+# Approximate scores of documents with the same tokens differ by less than this, depending on where they are stored.
+_TIED = np.float32(1e-5)
 # If at most this share of the documents is visible, all of them are compared.
 _FEW = 1 / 8
 _WIDEN = 4
@@ -79,7 +81,7 @@ def search_tokens(
         found.append((view.segment, positions, scores))
     if not found:
         return np.empty(0), np.empty(0, dtype=np.int64)
-    worst = _nth(np.concatenate([scores for *_, scores in found]), kept)
+    worst = _nth(np.concatenate([scores for *_, scores in found]), kept) - _TIED
     exact, rows = [], []
     for segment, positions, scores in found:
         some = np.sort(positions[scores >= worst])
@@ -120,7 +122,8 @@ def _kept(k: int) -> int:
 def _top(
     scores: NDArray[np.float32], positions: NDArray[np.int64], kept: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    some = np.argpartition(-scores, kept - 1)[:kept]
+    """Return the best candidates, and all that may be tied with the last of them."""
+    some = scores >= _nth(scores, kept) - _TIED
     return positions[some], scores[some]
 
 
