@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mlret.cli.checking import check
 from mlret.cli.common import lines_of, print_json
-from mlret.cli.options import Option, SettingsOptions, takes_settings
+from mlret.cli.options import Option, RayAddress, SettingsOptions, takes_settings
 from mlret.cli.places import opened_index, served_index
 from mlret.cli.progress import compaction_progress, documents_progress, texts_progress
 from mlret.cli.reading import FILES_HELP, READING, ReadingSettings
@@ -21,6 +21,7 @@ from mlret.wording import counted
 
 if TYPE_CHECKING:
     from mlret.encoders.external import ExternalEncoder
+    from mlret.encoders.precision import Precision
     from mlret.index.build import BuildReport
     from mlret.index.ingest import Existing
     from mlret.index.settings import IndexSettings
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
+NewIndexPath = Annotated[
+    str,
+    typer.Argument(metavar="INDEX", help="The folder of the index; with --ray also a URL, such as s3://BUCKET/NAME."),
+]
 IndexPlace = Annotated[
     str,
     typer.Argument(
@@ -83,7 +88,7 @@ _ADDING = SettingsOptions(AddingSettings, {"model": Option("-m")})
 @app.command()
 @takes_settings(adding=_ADDING, reading=READING)
 def build(
-    path: IndexPath,
+    path: NewIndexPath,
     files: Files,
     *,
     adding: AddingSettings,
@@ -136,6 +141,11 @@ def build(
     precision: Annotated[
         str, typer.Option("--precision", help="Encode in auto, float32 or bfloat16; see `mlret encode --help`.")
     ] = "auto",
+    shards: Annotated[
+        int | None,
+        typer.Option("--shards", min=1, help="Divide the index among this many shards, which are searched as one."),
+    ] = None,
+    ray: RayAddress = None,
     as_json: Json = False,
 ) -> None:
     """Build a new index from files. A build that was stopped resumes when the same command is given again.
@@ -151,6 +161,8 @@ def build(
         mlret index build shop.index items.csv --id-column sku --text-column description
 
         mlret index build docs.index docs 'reports/**/*.pdf'
+
+        mlret index build wiki.index wiki/*.jsonl --shards 16 --ray 10.0.0.5:6379
     """
     from mlret.index.build import build_index
 
@@ -160,6 +172,10 @@ def build(
     vectors = _load_vectors(adding.vectors, adding.lengths)
     encoder = _external(external, vectors, adding.model)
     given: Any = precision
+    if ray is not None:
+        report = _built_on_ray(path, files, encoder, adding, reading, settings, given, address=ray, shards=shards)
+        _print_report(report, as_json)
+        return
     with (
         documents_progress("indexing", resume="give the same command again") as progress,
         compaction_progress() as steps,
@@ -169,6 +185,7 @@ def build(
             files,
             encoder,
             settings=settings,
+            shards=shards,
             precision=given,
             vectors=vectors,
             batch_size=adding.batch_size,
@@ -333,6 +350,20 @@ def export(
 
 
 @app.command()
+def download(
+    url: Annotated[str, typer.Argument(metavar="URL", help="An index that --ray has built at a URL of fsspec.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder on this machine.")],
+) -> None:
+    """Copy an index in shards from a URL to this machine. A copy that was stopped resumes with the same command."""
+    from mlret.errors import require
+
+    require("fsspec", extra="ray", feature="reading an index at a URL")
+    from mlret.cluster.copying import download_index
+
+    typer.echo(f"{download_index(url, folder)} holds a copy of {url}")
+
+
+@app.command()
 def reembed(
     path: IndexPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder; the old index stays as it is.")],
@@ -407,6 +438,43 @@ def _extend(
 
             report = extend_index(place, files, adding.model, **how, compacting=steps)
     _print_report(report, as_json)
+
+
+def _built_on_ray(
+    path: str,
+    files: list[str],
+    encoder: ExternalEncoder | str | None,
+    adding: AddingSettings,
+    reading: ReadingSettings,
+    settings: IndexSettings,
+    precision: Precision,
+    *,
+    address: str,
+    shards: int | None,
+) -> BuildReport:
+    from mlret.errors import InputError, require
+
+    if shards is None:
+        raise InputError("--ray divides an index among its actors: give --shards, at least one for each processor")
+    require("ray", extra="ray", feature="building an index by Ray")
+    from mlret.cluster.build import build_on_ray
+
+    with documents_progress("indexing", resume="give the same command again") as progress:
+        return build_on_ray(
+            path,
+            files,
+            encoder,
+            address=address,
+            shards=shards,
+            settings=settings,
+            precision=precision,
+            vectors=adding.vectors,
+            lengths=adding.lengths,
+            batch_size=adding.batch_size,
+            max_line=reading.longest,
+            columns=reading.columns(),
+            progress=progress,
+        )
 
 
 def _settings(recipe: str | None, changes: dict[str, Any]) -> IndexSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import mlret
-from mlret.cluster.connection import cause_of, connected
+from mlret.cluster.answers import Rows, answered, answers
+from mlret.cluster.connection import connected
 from mlret.cluster.division import Division, divide
 from mlret.cluster.job import WORK, Job
 from mlret.cluster.shard_builder import ShardBuilder, report_name
@@ -30,7 +30,7 @@ from mlret.data.files import LONGEST_LINE
 from mlret.encoders.external import ExternalEncoder
 from mlret.encoders.multi_vector import AnyEncoder, load_any_encoder
 from mlret.encoders.precision import Precision, check_precision
-from mlret.errors import AlreadyExists, InputError, MlretError, MlretWarning, first_line, warn
+from mlret.errors import AlreadyExists, InputError, MlretError, MlretWarning, warn
 from mlret.index.build import BuildReport, Progress
 from mlret.index.hits import IndexInfo, Unread, Updated
 from mlret.index.settings import Choice, IndexSettings, check_settings
@@ -228,9 +228,8 @@ def _divided(ray: Any, job: Job, parts: Sequence[Corpus]) -> list[Division]:
         items = ray.data.from_items([{"part": number} for number in missing], override_num_blocks=len(missing))
         work = partial(_divide_parts, job=job, parts=ray.put(list(parts)))
         # The texts of a part are never in memory as a whole, nor in Ray's object store.
-        rows = _rows(items.map_batches(work, batch_size=1, num_cpus=1))
-        for row in rows:
-            for name in json.loads(row["unread"]):
+        for unread in answers(items.map_batches(work, batch_size=1, num_cpus=1)):
+            for name in unread:
                 warn(f"{name} cannot be read (skipped)", MlretWarning)
     found = [Division.read(storage, number) for number in range(len(parts))]
     return [division for division in found if division is not None]
@@ -247,15 +246,18 @@ def _reopen(job: Job, *, changed: bool) -> None:
             path.replace(beside(path, "building"))
 
 
-def _divide_parts(batch: dict[str, Any], job: Job, parts: Any) -> dict[str, list[str]]:
-    """Divide some parts of the corpus, in a process of Ray."""
+def _divide_parts(batch: dict[str, Any], job: Job, parts: Any) -> Rows:
+    """Divide a part of the corpus, in a process of Ray, and answer with the files that cannot be read."""
     import ray
 
-    job.enter()
-    every: list[Corpus] = ray.get(parts)
-    numbers = [int(number) for number in batch["part"]]
-    done = [divide(every[number], job.shards, job.storage, number) for number in numbers]
-    return {"unread": [json.dumps(division.unread) for division in done]}
+    [number] = map(int, batch["part"])
+
+    def unread() -> list[str]:
+        job.enter()
+        every: list[Corpus] = ray.get(parts)
+        return divide(every[number], job.shards, job.storage, number).unread
+
+    return answered(unread)
 
 
 @dataclass(frozen=True)
@@ -307,22 +309,9 @@ def _built(ray: Any, job: Job, workers: _Workers, total: int, progress: Progress
             num_gpus=workers.gpus,
         )
         with _watched(ray, tally, known, total, progress):
-            for _ in _rows(built):
+            for _ in answers(built):
                 pass
     return [storage.read(report_name(number)) for number in range(job.shards)]
-
-
-def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
-    """Stream the rows of a data set, and raise the errors of mlret's own that its processes raise."""
-    try:
-        yield from dataset.iter_rows()
-    except MlretError as error:
-        raise cause_of(error) or error from None
-    except Exception as error:
-        own = cause_of(error)
-        if own is not None:
-            raise own from None
-        raise MlretError(f"a process of the cluster failed ({first_line(error)})") from error
 
 
 @contextmanager

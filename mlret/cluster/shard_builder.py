@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mlret.cluster.answers import Rows, answered
 from mlret.cluster.division import ShardCorpus
 from mlret.cluster.job import Job
 from mlret.cluster.storage import Storage
@@ -42,24 +42,13 @@ class ShardBuilder:
 
     def __init__(self, job: Job, tally: Any) -> None:
         os.environ["OMP_NUM_THREADS"] = str(job.threads)
-        job.enter()
         self._job, self._tally = job, tally
         self._encoder: AnyEncoder | None = None
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Build shards.
-
-        Parameters
-        ----------
-        batch
-            ``"shard"``: their numbers.
-
-        Returns
-        -------
-        dict
-            ``"report"``: what :meth:`build` returned for each, as JSON.
-        """
-        return {"report": [json.dumps(self.build(int(number))) for number in batch["shard"]]}
+    def __call__(self, batch: dict[str, Any]) -> Rows:
+        """Build a shard, whose number is ``"shard"``, and answer with its number."""
+        [number] = map(int, batch["shard"])
+        return answered(lambda: self.build(number)["shard"])
 
     def build(self, number: int) -> dict[str, Any]:
         """Build a shard, or return what is known of it if it was built before.
@@ -77,6 +66,7 @@ class ShardBuilder:
         """
         from threadpoolctl import threadpool_limits
 
+        self._job.enter()
         storage = self._job.storage
         if storage.exists(report_name(number)):  # It was built before this process was asked again.
             return dict(storage.read(report_name(number)))

@@ -119,6 +119,10 @@ class Storage:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._files.get_file(path, str(target))
 
+    def download_file(self, name: str, path: Path) -> None:
+        """Copy a file to this machine."""
+        self._files.get_file(self._path(name), str(path))
+
     def remove(self, name: str = "") -> None:
         """Remove a file, or a folder with all that is below it; nothing happens if there is none."""
         if self.exists(name):
