@@ -33,15 +33,20 @@ def answers(dataset: Any) -> Iterator[Any]:
         The error of mlret's own that a call raised, or that a process failed. The other processes are then stopped.
     """
     rows = iter(dataset.iter_rows())
-    while True:
-        try:
-            row = next(rows, None)
-        except Exception as error:
-            # The message is a traceback of the other process, whose last line says what happened.
-            last = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise MlretError(f"a process of the cluster failed ({last})") from error
-        if row is None:
-            return
-        if row["error"]:
-            raise pickle.loads(row["error"])
-        yield json.loads(row["answer"])
+    try:
+        while True:
+            try:
+                row = next(rows, None)
+            except Exception as error:
+                # The message is a traceback of the other process, whose last line says what happened.
+                last = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                raise MlretError(f"a process of the cluster failed ({last})") from error
+            if row is None:
+                return
+            if row["error"]:
+                raise pickle.loads(row["error"])
+            yield json.loads(row["answer"])
+    finally:
+        # Otherwise the execution lives as long as a traceback that refers to it. Once it ends after Ray was shut down,
+        # Ray connects again to the cluster that is gone, and ends the process.
+        rows.close()

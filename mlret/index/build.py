@@ -21,7 +21,8 @@ from mlret.index.hits import IndexInfo, Updated
 from mlret.index.index import Index
 from mlret.index.ingest import Existing
 from mlret.index.settings import Choice, IndexSettings
-from mlret.index.storage.manifest import has_manifest, read_manifest
+from mlret.index.sharding.shards_manifest import check_shards, has_shards, record_contents
+from mlret.index.storage.manifest import has_manifest
 from mlret.index.store.new_folder import beside, check_vacant
 from mlret.index.vectors.space import Vectors
 from mlret.reporting.notebook import as_html
@@ -75,6 +76,7 @@ def build_index(
     encoder: AnyEncoder | str | Path | None = None,
     *,
     settings: IndexSettings | None = None,
+    shards: int | None = None,
     precision: Precision = "auto",
     vectors: Vectors | None = None,
     batch_size: int = 256,
@@ -99,7 +101,7 @@ def build_index(
         is read as it is.
     encoder
         The encoder, its folder or its hub id; ``None`` for the bundled one.
-    settings
+    settings, shards
         As for :meth:`Index.create`.
     precision
         As for :func:`mlret.load_encoder`, if ``encoder`` names an encoder.
@@ -135,6 +137,8 @@ def build_index(
     """
     path = Path(path)
     check_precision(precision)
+    if shards is not None:
+        check_shards(shards)
     corpus = sources if isinstance(sources, Corpus) else Corpus(sources, max_line=max_line, columns=columns)
     if has_manifest(path):  # An encoder that is named is loaded, to compare it with the index; the default is not.
         with Index.open(path, encoder) as index:
@@ -147,7 +151,9 @@ def build_index(
     building = beside(path, "building")
     begun = building.exists()
     with (
-        _resumed(building, encoder, settings) if begun else Index.create(building, encoder, settings=settings) as index
+        _resumed(building, encoder, settings, shards)
+        if begun
+        else Index.create(building, encoder, settings=settings, shards=shards) as index
     ):
         try:
             existing: Existing = "replace" if begun else "error"
@@ -155,6 +161,8 @@ def build_index(
             _check_complete(report, building)
             kinds = index.compact_if_due(compacting)
             index.seal()
+            if shards is not None:
+                record_contents(building)
             report = replace(report, kinds=kinds, index=index.info())
         except InputError as error:
             if not len(index):
@@ -177,16 +185,19 @@ def build_index(
     return replace(report, index=replace(report.index, path=str(path)))
 
 
-def _resumed(building: Path, encoder: AnyEncoder, settings: IndexSettings | None) -> Index:
-    """Open an unfinished build, and raise if it has another encoder or other settings."""
+def _resumed(building: Path, encoder: AnyEncoder, settings: IndexSettings | None, shards: int | None) -> Index:
+    """Open an unfinished build, and raise if it has another encoder, other settings or another number of shards."""
     fix = f"name another folder, or remove {building} to start again"
     try:
         index = Index.open(building, encoder)
     except FingerprintError as error:
         raise FingerprintError(f"a build with another encoder was begun here: {fix}") from error
-    if read_manifest(building).settings != (settings or IndexSettings()):
+    if index.manifest.settings != (settings or IndexSettings()):
         index.close()
         raise InputError(f"a build with other settings was begun here: {fix}")
+    if has_shards(building) != (shards is not None) or len(index.shards) != (shards or 1):
+        index.close()
+        raise InputError(f"a build with another number of shards was begun here: {fix}")
     return index
 
 

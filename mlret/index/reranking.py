@@ -144,7 +144,7 @@ def as_reranker(rerank: Any) -> Reranker:
     )
 
 
-def reranked(rerank: Reranker, query: str, language: str | None, hits: Sequence[Hit], k: int) -> Hits:
+def reranked(rerank: Reranker, query: str, language: str | None, hits: Hits, k: int) -> Hits:
     """Return the best ``k`` hits of a query in the order of a reranker's scores.
 
     Parameters
@@ -163,8 +163,10 @@ def reranked(rerank: Reranker, query: str, language: str | None, hits: Sequence[
     InputError
         If the reranker returns anything but a finite number for each hit.
     """
+    found = Hits()
+    found.missing = hits.missing
     if not hits:
-        return Hits()
+        return found
     scores = rerank(query, language, hits)
     if scores.shape != (len(hits),) or not np.isfinite(scores).all():
         raise InputError(
@@ -172,7 +174,6 @@ def reranked(rerank: Reranker, query: str, language: str | None, hits: Sequence[
             "number for each text"
         )
     order = np.argsort(-scores, kind="stable")[:k]
-    found = Hits()
     for rank, place in enumerate(order.tolist(), start=1):
         hit, score = hits[place], float(scores[place])
         parts = hit.scores | {"rerank": score}

@@ -281,7 +281,7 @@ class Shards(ABC):
         return "; ".join(dict.fromkeys(self.every("tune", vectors, recall)))
 
     def unmatched(self, condition: Condition, numbers: Sequence[int] | None = None) -> Messages:
-        """Return a message for each part of a filter that cannot match anything in any of some shards (by default all)."""
+        """Return a message for each part of a filter that cannot match anything in some shards, by default all."""
         numbers = range(len(self)) if numbers is None else numbers
         found = self.some("unmatched", dict.fromkeys(numbers, (condition,)))
         states = self.some("state", dict.fromkeys(numbers, ()))

@@ -21,7 +21,7 @@ from mlret.data.durable import write_atomically
 from mlret.errors import Corrupt, InputError, MlretError, NotFound
 from mlret.index.settings import IndexSettings
 from mlret.index.sharding.placement import PLACEMENT, Placement
-from mlret.index.storage.manifest import MANIFEST, SHARDS, FileInfo, Manifest, new_identity, read_manifest
+from mlret.index.storage.manifest import MANIFEST, SHARDS, Manifest, new_identity, read_manifest
 from mlret.index.storage.records import RECORDS, Records
 
 SHARDS_FORMAT: Literal[1] = 1
@@ -49,13 +49,17 @@ class ShardInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    folder: str = Field(pattern=r"^shard-[0-9]{5}$")
+    folder: str = Field(pattern=r"^shard-[0-9]{5}([.][0-9]+)?$")
     identity: str = Field(pattern=r"^[0-9a-f]{32}$")
     contents: Contents
 
 
 class ShardsManifest(BaseModel):
-    """The content of ``shards.json``."""
+    """The content of ``shards.json``.
+
+    ``generation`` is the number of times that the index was divided again. It is part of the names of the shards, so
+    that the shards of two generations may be in one folder until the manifest that names the new ones is in place.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -68,12 +72,13 @@ class ShardsManifest(BaseModel):
     dims: int = Field(ge=1)
     similarity: Literal["cosine", "maxsim"] = "cosine"
     settings: IndexSettings = IndexSettings()
+    generation: int = Field(0, ge=0)
     shards: tuple[ShardInfo, ...] = Field(min_length=1, max_length=MOST_SHARDS)
-    codec: FileInfo | None = Field(None, description="codes the tokens of all shards of a multi-vector index")
 
     @model_validator(mode="after")
     def _numbered(self) -> ShardsManifest:
-        if [shard.folder for shard in self.shards] != [shard_name(number) for number in range(len(self.shards))]:
+        names = [shard_name(number, self.generation) for number in range(len(self.shards))]
+        if [shard.folder for shard in self.shards] != names:
             raise ValueError("the shards are not numbered from 0")
         return self
 
@@ -91,9 +96,9 @@ class ShardsManifest(BaseModel):
         )
 
 
-def shard_name(number: int) -> str:
+def shard_name(number: int, generation: int = 0) -> str:
     """Return the name of the folder of a shard."""
-    return f"shard-{number:05d}"
+    return f"shard-{number:05d}.{generation}" if generation else f"shard-{number:05d}"
 
 
 def check_shards(shards: object) -> int:
@@ -192,7 +197,7 @@ def write_shards(folder: Path, manifest: ShardsManifest) -> None:
         ) from error
 
 
-def gathered(folder: Path, shards: int, *, codec: FileInfo | None = None) -> ShardsManifest:
+def gathered(folder: Path, shards: int, *, generation: int = 0) -> ShardsManifest:
     """Return the manifest of a folder whose shards are complete, made from the shards themselves.
 
     Parameters
@@ -201,8 +206,8 @@ def gathered(folder: Path, shards: int, *, codec: FileInfo | None = None) -> Sha
         The folder, with the folders ``shard-00000`` and so on.
     shards
         The number of shards.
-    codec
-        The codec of all shards, if there is one.
+    generation
+        The generation of the shards.
 
     Raises
     ------
@@ -211,7 +216,7 @@ def gathered(folder: Path, shards: int, *, codec: FileInfo | None = None) -> Sha
     """
     infos, first = [], None
     for number in range(shards):
-        path = folder / shard_name(number)
+        path = folder / shard_name(number, generation)
         if not (path / MANIFEST).exists():
             raise Corrupt(
                 f"{folder}: the shard {path.name} is missing; restore it from a copy, or build the index again"
@@ -229,9 +234,29 @@ def gathered(folder: Path, shards: int, *, codec: FileInfo | None = None) -> Sha
         dims=first.dims,
         similarity=first.similarity,
         settings=first.settings,
+        generation=generation,
         shards=tuple(infos),
-        codec=codec,
     )
+
+
+def record_contents(folder: Path) -> ShardsManifest:
+    """Write down what the shards of a folder hold at present, and return the manifest.
+
+    Parameters
+    ----------
+    folder
+        The folder of the index, to which nobody writes meanwhile.
+
+    Raises
+    ------
+    Corrupt
+        If a shard is missing or does not fit the others.
+    """
+    stated = read_shards(folder)
+    found = gathered(folder, len(stated.shards), generation=stated.generation)
+    found = found.model_copy(update={"identity": stated.identity, "encoder": stated.encoder})
+    write_shards(folder, found)
+    return found
 
 
 def check_alike(folder: Path, name: str, manifest: Manifest, wanted: Manifest) -> None:

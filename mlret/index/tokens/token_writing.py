@@ -62,7 +62,7 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
 
         if total:
             self._train(total + self._sealed(), lambda: (batch.tokens for batch in batches()), total)
-        return self._write(first_row, last_row, sizes, batches())
+        return self.write(first_row, last_row, sizes, batches())
 
     def merge(self, segments: Sequence[TokenSegment], dead: NDArray[np.int64]) -> TokenSegmentInfo | None:
         """Seal neighbouring segments as one; codes are copied unchanged."""
@@ -72,11 +72,11 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
 
         def batches() -> Iterator[Batch]:
             for segment, some in zip(segments, alive, strict=True):
-                yield from _batches(segment, some)
+                yield from batches_of(segment, some)
 
         if (len(segments) > 1 or self.codec is None) and sizes.sum():
             self._train(self._sealed(), lambda: (batch.tokens for batch in batches()), int(sizes.sum()))
-        return self._write(segments[0].info.first_row, segments[-1].info.last_row, sizes, batches())
+        return self.write(segments[0].info.first_row, segments[-1].info.last_row, sizes, batches())
 
     def accelerate(self, info: TokenSegmentInfo, choice: Choice, progress: Progress | None = None) -> TokenSegmentInfo:
         """Build the lists of a sealed segment; none if the choice is ``flat``."""
@@ -86,7 +86,7 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
             whole = open_token_segment(self.files, info, self.manifest.dims, None)
             everything = np.ones(info.rows, dtype=np.bool_)
             self._train(
-                info.tokens, lambda: (batch.tokens for batch in _batches(whole, everything)), info.tokens, must=True
+                info.tokens, lambda: (batch.tokens for batch in batches_of(whole, everything)), info.tokens, must=True
             )
         assert self.codec is not None
         segment = open_token_segment(self.files, info, self.manifest.dims, self.codec)
@@ -132,9 +132,25 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
         name = f"codec.{self.manifest.generation + 1}.safetensors"
         self.changes["codec"] = self.files.seal(name, self.codec.save)
 
-    def _write(
+    def write(
         self, first_row: int, last_row: int, sizes: NDArray[np.int64], batches: Iterator[Batch]
     ) -> TokenSegmentInfo | None:
+        """Seal the tokens of records; codes are copied unchanged.
+
+        Parameters
+        ----------
+        first_row, last_row
+            The rows that the segment covers.
+        sizes
+            ``(n,)`` int64: the number of tokens of each record.
+        batches
+            The records in ascending order.
+
+        Returns
+        -------
+        TokenSegmentInfo or None
+            What the manifest should state about the segment; ``None`` if there are no records.
+        """
         if not len(sizes):
             return None
         name, total = self.name(first_row, last_row), int(sizes.sum())
@@ -213,7 +229,16 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
         return self.files.seal(name, partial(save_npy, array=array))
 
 
-def _batches(segment: TokenSegment, alive: NDArray[np.bool_]) -> Iterator[Batch]:
+def batches_of(segment: TokenSegment, alive: NDArray[np.bool_]) -> Iterator[Batch]:
+    """Iterate over some records of a segment, with their tokens as they are stored.
+
+    Parameters
+    ----------
+    segment
+        The segment.
+    alive
+        ``(n,)`` bool: which records are wanted.
+    """
     offsets = segment.tokens.offsets
     start = 0
     while start < len(segment):

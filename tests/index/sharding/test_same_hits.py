@@ -22,6 +22,9 @@ from mlret.index.index import Index
 from mlret.index.lexical import plan
 from mlret.index.search import Mode
 from mlret.index.settings import IndexSettings
+from mlret.index.sharding.resharding import leftovers, reshard_index
+from mlret.index.sharding.shards_manifest import read_shards
+from mlret.index.tokens import codec_training
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.cosine import CosineSpace
 from tests.conftest import examples
@@ -165,3 +168,26 @@ def test_hits_of_real_texts_are_the_same() -> None:
             for index in divided:
                 for found, hits in zip(index.search_batch(queries, 10, mode=mode), expected, strict=True):
                     same(found, hits)
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+def test_coded_tokens_score_the_same_after_the_index_is_divided(tmp_path: Path, bits: Any) -> None:
+    chance = random.Random(bits)
+    with patch.object(codec_training, "LEAST", 300), patch.object(MaxSimSpace, "bulk_size", 200):
+        path, encoder = tmp_path / "i", WordTokenEncoder(20)
+        with Index.create(
+            path, encoder, settings=IndexSettings(bits=bits, passage_tokens=16, passage_overlap=4)
+        ) as index:
+            index.add([document_of(chance, number) for number in range(200)], batch_size=32)
+            index.delete([f"d{number}" for number in range(0, 200, 9)])
+            index.add([document_of(chance, number) for number in range(200, 210)])
+            assert bits == 16 or index.store.manifest.codec is not None
+            queries = ["zug Berlin", "regen 7421 rain", "雨"]
+            expected = index.search_batch(queries, 20)
+        for shards in (3, 2, 1, 5):
+            reshard_index(path, shards)
+            with Index.open(path, encoder) as index:
+                assert len(index.shards) == shards
+                for found, hits in zip(index.search_batch(queries, 20), expected, strict=True):
+                    same(found, hits)
+                assert not leftovers(path, read_shards(path))
