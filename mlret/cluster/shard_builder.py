@@ -97,7 +97,10 @@ class ShardBuilder:
             try:
                 built = self._build(number, path)
                 done, kinds = built.documents, [choice._asdict() for choice in built.kinds]
-            except (Locked, AlreadyExists):
+            except AlreadyExists:
+                if not has_manifest(path):  # Otherwise a process that was taken for lost has finished it.
+                    raise
+            except Locked:
                 if time.monotonic() - start > _LOCKED_SECONDS:
                     raise
                 time.sleep(_LOCKED_PAUSE)
