@@ -134,6 +134,12 @@ def build(
         int | None,
         typer.Option("--passage-overlap", min=0, help="Tokens that the next passage repeats, at most. Default: 32."),
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            "--shards", min=1, help="Divide the documents by their ids among this many indexes, with the same hits."
+        ),
+    ] = None,
     external: Annotated[
         str | None,
         typer.Option("--external", metavar="NAME", help="--vectors are of this encoder, which mlret does not run."),
@@ -141,10 +147,6 @@ def build(
     precision: Annotated[
         str, typer.Option("--precision", help="Encode in auto, float32 or bfloat16; see `mlret encode --help`.")
     ] = "auto",
-    shards: Annotated[
-        int | None,
-        typer.Option("--shards", min=1, help="Divide the index among this many shards, which are searched as one."),
-    ] = None,
     ray: RayAddress = None,
     as_json: Json = False,
 ) -> None:
@@ -288,9 +290,9 @@ def tune(
     texts = lines_of(queries) if queries else ()
     with Index.open(path, model) as index:
         why = index.tune(texts, recall=recall)
-        probing = index.store.manifest.probing
+        probing = index.manifest.probing
     if as_json:
-        print_json(probing.model_dump() if probing else {})
+        print_json(probing.model_dump() if probing else {"why": why})
     else:
         typer.echo(why)
 
@@ -384,6 +386,28 @@ def reembed(
         typer.echo(
             f"{output} holds {counted(made.documents, 'document')} with vectors of {made.encoder}; {path} is as it was"
         )
+
+
+@app.command()
+def reshard(
+    path: IndexPath,
+    shards: Annotated[int, typer.Option("--shards", min=1, help="The number of shards.")],
+    as_json: Json = False,
+) -> None:
+    """Divide an index into shards, or into another number of shards. Vectors are carried over, not encoded again.
+
+    The index can be searched meanwhile, and stays as it is until all new
+    shards are complete.
+    """
+    from mlret.index.sharding.resharding import reshard_index
+
+    with texts_progress("dividing") as progress:
+        made = reshard_index(path, shards, progress=progress)
+    documents = sum(info.contents.documents for info in made.shards)
+    if as_json:
+        print_json({"documents": documents, "shards": [info.model_dump() for info in made.shards]})
+    else:
+        typer.echo(f"{path} holds {counted(documents, 'document')} in {counted(len(made.shards), 'shard')}")
 
 
 @app.command()

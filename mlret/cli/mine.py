@@ -101,7 +101,7 @@ def mine(
     with opened:
         with examples_progress("mining", reader) as progress:
             report = mine_to_file(reader, opened, output, mining, batch_size=batch_size, data=origin, progress=progress)
-        encoder = opened.store.manifest.encoder
+        encoder = opened.manifest.encoder
     if made is not None:
         shutil.rmtree(made)
     data.print_outcome(reader, output, report.to_dict() | {"encoder": encoder}, _table(report), as_json=as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -51,6 +52,12 @@ def search(
             "each token), or the folder or hub id of a cross-encoder or of a multi-vector encoder.",
         ),
     ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial", help="In an index of shards, search the others if one does not answer, and say which."
+        ),
+    ] = False,
     candidates: Annotated[
         int | None, typer.Option("--candidates", help="How many documents --rerank ranks anew. Default: 20.")
     ] = None,
@@ -82,9 +89,13 @@ def search(
         further["candidates"] = candidates
     condition, channels = parse_filter(where or []), check_mode(mode)
     with opened_index(place, model) as index:
-        hits = index.search(query, k, language=language, where=condition, mode=channels, exact=exact, **further)
+        how: dict[str, Any] = {"mode": channels, "exact": exact, "partial": partial, **further}
+        hits = index.search(query, k, language=language, where=condition, **how)
+    if hits.missing:
+        print(f"warning: not searched, since they do not answer: {', '.join(hits.missing)}", file=sys.stderr)
     if as_json:
         found = {"query": query, "hits": [dataclasses.asdict(hit) for hit in hits]}
+        found |= {"missing": list(hits.missing)} if partial else {}
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
         return
     from rich.console import Console

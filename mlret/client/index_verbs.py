@@ -62,10 +62,11 @@ class IndexVerbs:
         ids: Iterable[str] | None = None,
         mode: Mode | None = None,
         exact: bool = False,
+        partial: bool = False,
     ) -> Steps[Hits]:
         """Find the documents that are nearest in meaning to a query; see :meth:`mlret.index.index.Index.search`."""
         [hits] = yield from self.search_batch(
-            [query], k, language=language, where=where, ids=ids, mode=mode, exact=exact
+            [query], k, language=language, where=where, ids=ids, mode=mode, exact=exact, partial=partial
         )
         return hits
 
@@ -79,6 +80,7 @@ class IndexVerbs:
         ids: Iterable[str] | None = None,
         mode: Mode | None = None,
         exact: bool = False,
+        partial: bool = False,
     ) -> Steps[list[Hits]]:
         """Search for several queries; see :meth:`mlret.index.index.Index.search_batch`."""
         if isinstance(queries, str):
@@ -89,7 +91,8 @@ class IndexVerbs:
             raise InputError(
                 f"there are {counted(len(language or ()), 'language')} for {counted(len(queries), 'query', 'queries')}"
             )
-        rest = _given(k=k, where=where, ids=None if ids is None else list(ids), mode=mode, exact=exact or None)
+        rest = _given(k=k, where=where, ids=None if ids is None else list(ids), mode=mode)
+        rest |= _given(exact=exact or None, partial=partial or None)
         for start, end in _parts(len(queries), k):
             codes = list(language or ())[start:end] if several else language
             wanted = {"query": list(queries[start:end]), **_given(language=codes), **rest}
@@ -104,11 +107,13 @@ class IndexVerbs:
         where: Where | None = None,
         ids: Iterable[str] | None = None,
         exact: bool = False,
+        partial: bool = False,
     ) -> Steps[list[Hits]]:
         """Search for several query vectors; see :meth:`mlret.index.index.Index.search_vectors`."""
         found: list[Hits] = []
         rows = _numbers(vectors)
-        rest = _given(k=k, where=where, ids=None if ids is None else list(ids), exact=exact or None)
+        rest = _given(k=k, where=where, ids=None if ids is None else list(ids))
+        rest |= _given(exact=exact or None, partial=partial or None)
         for start, end in _parts(len(rows), k):
             found += yield from self._found({"vector": rows[start:end], **rest})
         return found
@@ -117,7 +122,7 @@ class IndexVerbs:
         answer = (yield post(f"{self.path}:search", wanted)).json()
         for warning in answer["warnings"]:
             warn(warning, FilterWarning)
-        return [Hits(map(results.hit_of, one["hits"])) for one in answer["results"]]
+        return [results.hits_of(one) for one in answer["results"]]
 
     def get(self, id: str) -> Steps[Document | None]:
         """Return a document, or ``None`` if it is not stored."""

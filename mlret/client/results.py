@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from mlret.data.documents import Document
-from mlret.index.hits import Hit, IndexInfo, Passage, Unread, Updated
+from mlret.index.hits import Hit, Hits, IndexInfo, Passage, Unread, Updated
 from mlret.memory.records import Link, MemoryRecord, Source
 from mlret.memory.results import Added, Done, ErasureProof, Forgotten, Found, HistoryEntry, MemoryHit
 from mlret.memory.search.context import Packed, Piece
@@ -30,6 +30,13 @@ def hit_of(values: Values) -> Hit:
         values["cosine"],
         passage=values["passage"] and Passage(**values["passage"]),
     )
+
+
+def hits_of(values: Values) -> Hits:
+    """Return the hits of one query."""
+    hits = Hits(map(hit_of, values["hits"]))
+    hits.missing = tuple(values.get("missing", ()))
+    return hits
 
 
 def document_of(values: Values) -> Document:

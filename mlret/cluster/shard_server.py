@@ -17,20 +17,8 @@ from mlret.index.store.store import Store
 
 # What may be asked of a replica. Writes go to the folder, by the one process that writes.
 READING = frozenset(
-    {
-        "candidates",
-        "complete",
-        "fetch",
-        "fields",
-        "get",
-        "info",
-        "page",
-        "prepare",
-        "state",
-        "stored",
-        "unmatched",
-        "vectors",
-    }
+    ("candidates", "complete", "fetch", "fields", "get", "info", "page", "prepare", "receipts", "rows_in", "state")
+    + ("stored", "unmatched", "vectors")
 )
 
 

@@ -235,14 +235,20 @@ def check_index(index: Index, *, size: int = 500, seed: int = 0) -> CheckReport:
 
 def _drawn(index: Index, size: int, rng: np.random.Generator) -> tuple[list[Document], dict[str, int]]:
     """Return a sample of the documents, and the number of documents in each language."""
-    records = index.store.records
-    counts = records.count_by_language()
-    rows: list[int] = []
+    shards = index.shards
+    counts = index.info().languages
+    rows: list[tuple[int, int]] = []
     for code, share in _shares(counts, size).items():
-        found = records.numbers("SELECT row FROM records WHERE language IS ?", (code,))
-        rows += np.sort(rng.choice(found, min(share, len(found)), replace=False)).tolist()
-    documents = records.fetch(rows)
-    return [documents[row] for row in rows if row in documents], {code or "und": n for code, n in counts.items()}
+        by_shard = enumerate(shards.every("rows_in", code))
+        found = [(number, row) for number, some in by_shard for row in some.tolist()]
+        chosen = np.sort(rng.choice(len(found), min(share, len(found)), replace=False))
+        rows += [found[place] for place in chosen.tolist()]
+    wanted: dict[int, list[int]] = {}
+    for number, row in rows:
+        wanted.setdefault(number, []).append(row)
+    fetched = shards.some("fetch", {number: (some,) for number, some in wanted.items()})
+    documents = [fetched[number].documents.get(row) for number, row in rows]
+    return [one for one in documents if one is not None], {code or "und": n for code, n in counts.items()}
 
 
 def _shares(counts: Mapping[str | None, int], size: int) -> dict[str | None, int]:
@@ -294,10 +300,10 @@ def _compared(index: Index, documents: Sequence[Document]) -> tuple[int, int]:
 
     Those of an index with a vector for each token are not compared, since their codes are coarse.
     """
-    if index.store.manifest.similarity != "cosine":
+    if index.manifest.similarity != "cosine":
         return 0, 0
     texts, languages = [one.text for one in documents], [one.language for one in documents]
-    fresh: Any = index.store.space.prepared(index.encoder.encode_document(texts, language=languages))
+    fresh: Any = index.shards.space.prepared(index.encoder.encode_document(texts, language=languages))
     stored: Any = index.vectors([document.id for document in documents])
     lengths = np.linalg.norm(fresh, axis=1) * np.linalg.norm(stored, axis=1)
     cosines = np.einsum("nd,nd->n", fresh, stored) / np.maximum(lengths, 1e-12)

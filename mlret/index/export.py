@@ -53,7 +53,7 @@ def export_index(
     if kind not in _KINDS:
         raise InputError(f"{file}: unknown kind of file; give {', '.join(_KINDS)}")
     check_writable(file)
-    write = partial(_write_parquet, dims=index.store.manifest.dims) if kind == ".parquet" else _write_jsonl
+    write = partial(_write_parquet, dims=index.manifest.dims) if kind == ".parquet" else _write_jsonl
     count = 0
 
     def counted() -> Iterator[list[dict[str, Any]]]:

@@ -36,6 +36,8 @@ from mlret.index.vectors.space import AnySpace, Joined, Vectors
 from mlret.wording import counted
 
 Existing = Literal["error", "skip", "replace"]
+# (text, language) -> its vector, or the vectors of its tokens, as the encoder gives it.
+Known = Mapping[tuple[str, str | None], NDArray[np.float32]]
 Also = Callable[[sqlite3.Connection, NDArray[np.int64]], None]
 
 
@@ -168,12 +170,15 @@ class Intake(Adding):
         What to do with a document whose id is stored already.
     columns
         Columns, or keys of records, that are read under another name; see :func:`mlret.data.given.documents_of`.
+    known
+        Vectors of texts that the encoder has made already.
     """
 
     store: Store
     encoder: Callable[[], AnyEncoder]
     existing: Existing
     columns: Columns = field(default_factory=dict, kw_only=True)
+    known: Known = field(default_factory=dict, kw_only=True)
 
     @property
     def folder(self) -> Path:
@@ -333,9 +338,18 @@ class Intake(Adding):
         return _prepared(self.vectors_of(documents), self.encoder(), self.store.space, documents)
 
     def vectors_of(self, documents: Sequence[Document]) -> Vectors:
-        """Return what the encoder gives for documents or passages. A subclass may know some of it already."""
-        texts, languages = [d.text for d in documents], [d.language for d in documents]
-        return self.encoder().encode_document(texts, language=languages)
+        """Return what the encoder gives for documents or passages."""
+        pairs = [(one.text, one.language) for one in documents]
+        unknown = [pair for pair in pairs if pair not in self.known]
+        given: Vectors = []
+        if unknown:
+            texts, languages = [text for text, _ in unknown], [language for _, language in unknown]
+            given = self.encoder().encode_document(texts, language=languages)
+        if len(unknown) == len(pairs):
+            return given
+        every: dict[tuple[str, str | None], Any] = {**self.known, **dict(zip(unknown, given, strict=True))}
+        vectors: list[NDArray[np.float32]] = [every[pair] for pair in pairs]
+        return np.stack(vectors) if self.store.manifest.similarity == "cosine" else vectors
 
 
 def already_exists(document: Document) -> AlreadyExists:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from mlret.encoders.token_encoder import TokenEncoder
 from mlret.index.cutting import Cutter
 from mlret.index.index import Index
 from mlret.index.ingest import encode_documents
+from mlret.index.sharding.shard_problems import is_divided, problems_of_shards, shards_of
 from mlret.index.sqlite.database import read_only
 from mlret.index.storage import damage
 from mlret.index.storage.generations import gaps_between, upgrade
@@ -55,7 +57,8 @@ def verify_index(
         of removed rows, the counters, the filterable metadata and the lexical index from the records; vector files and
         accelerators from the database; and damaged vectors from their texts, as well as token files, of which the
         database has no copy. Documents whose passages are damaged are cut and encoded again. The records themselves
-        exist only once, so damaged records are only reported.
+        exist only once, so damaged records are only reported. In an index that is divided, this is done in each shard,
+        what an interrupted resharding left is removed, and the manifest of the shards is written again.
     say
         Called with the name of what is being checked.
 
@@ -72,6 +75,26 @@ def verify_index(
         If the database cannot be opened at all, another process keeps writing, or a read-only folder needs repair.
     """
     path, say = Path(path), say or (lambda _: None)
+    if is_divided(path):
+        return list(_shards(path, encoder, repair, say))
+    return _folder(path, encoder, repair, say)
+
+
+def _shards(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> Iterator[Problem]:
+    """Find the problems of an index that is divided: those of each shard, and then those of the whole."""
+    found = shards_of(path)
+    for folder in found.folders:
+
+        def report(line: str, name: str = folder.name) -> None:
+            say(f"{name}/{line}")
+
+        for problem in _folder(folder, encoder, repair, report):
+            yield replace(problem, file=f"{folder.name}/{problem.file}")
+    yield from problems_of_shards(path, found, repair=repair)
+
+
+def _folder(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, say: Say) -> list[Problem]:
+    """Find the problems of an index that is not divided."""
     found = check_manifest(path, repair=repair)
     problems = list(found.problems)
     if any(not problem.repaired for problem in problems):
@@ -92,7 +115,7 @@ def verify_index(
         if repair:
             say("cutting documents again")
             _cut_again(path, encoder, look.passages)
-            return problems + verify_index(path, encoder, repair=True, say=say)
+            return problems + _folder(path, encoder, True, say)
     if look.pages or any(not problem.repaired and problem.repairable for problem in problems):
         return problems
     if look.vectors:

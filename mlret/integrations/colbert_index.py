@@ -107,8 +107,8 @@ def write_colbert_index(
         or dimensions do not fit the format.
     """
     folder = Path(folder)
-    dims = index.store.manifest.dims
-    if index.store.manifest.similarity != "maxsim":
+    dims = index.manifest.dims
+    if index.manifest.similarity != "maxsim":
         raise InputError(f"{index.path} has one vector per text; colbert-ai needs one for each token")
     if bits not in BITS or dims * bits % 8 or dims % 8:
         raise InputError(f"{bits} bits of {dims} dimensions: colbert-ai takes 1, 2, 4 or 8 bits and a multiple of 8")

@@ -3,8 +3,9 @@
     python scripts/bench/shards.py
     python scripts/bench/shards.py --documents 100000 --shards 8 --queries 200
 
-The documents have random words and random vectors of 384 dimensions. Each search is timed alone and alternately in both
-indexes, in wall time and in processor time of all threads; the medians are printed.
+The documents have words of the sample in ten languages and random vectors of 384 dimensions. Each query is searched
+once, alternately in both indexes, after fifty others; the medians of wall time and of processor time (of all threads)
+are printed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.data.sample import load_sample
 from mlret.encoders.external import ExternalEncoder
 from mlret.index.index import Index
 from mlret.index.search import Mode
@@ -28,6 +30,10 @@ from mlret.index.settings import IndexSettings
 
 DIMS = 384
 BATCH = 20_000
+# Languages with fewer words are written without spaces.
+_SPACED = 500
+# Queries that are searched before the measurement, so that files are in memory.
+_FIRST = 50
 
 
 def vectors_of(count: int, seed: int) -> NDArray[np.float32]:
@@ -36,12 +42,14 @@ def vectors_of(count: int, seed: int) -> NDArray[np.float32]:
 
 
 def texts_of(count: int, seed: int) -> Iterator[str]:
-    """Yield texts of about 20 words, whose frequencies follow Zipf's law."""
+    """Yield texts of 10 to 30 words, each drawn from the passages of the sample in one language."""
     chance = random.Random(seed)
-    words = ["".join(chance.choices("abcdefghijklmnoprstuvwz", k=chance.randint(3, 9))) for _ in range(20_000)]
-    weights = [1 / (place + 10) for place in range(len(words))]
+    words: dict[str, list[str]] = {}
+    for passage in load_sample().passages:
+        words.setdefault(passage.language or "", []).extend(passage.text.split())
+    spaced = [some for some in words.values() if len(some) > _SPACED]
     for _ in range(count):
-        yield " ".join(chance.choices(words, weights, k=chance.randint(10, 30)))
+        yield " ".join(chance.choices(chance.choice(spaced), k=chance.randint(10, 30)))
 
 
 def built(folder: Path, documents: int, shards: int | None) -> Index:
@@ -73,7 +81,8 @@ def main() -> None:
 
 
 def compare(indexes: list[Index], queries: int) -> None:
-    texts = [" ".join(text.split()[:6]) for text in texts_of(queries, 1)]
+    queries += _FIRST
+    texts = [" ".join(text.split()[:6]) for text in texts_of(queries, 2)]
     vectors = vectors_of(queries, 7)
     for mode in get_args(Mode):
         wall: list[list[float]] = [[] for _ in indexes]
@@ -88,7 +97,7 @@ def compare(indexes: list[Index], queries: int) -> None:
                 found.append([hit.id for hit in hits])
             assert all(ids == found[0] for ids in found), (text, found)
         for what, measured in (("wall", wall), ("processor", processor)):
-            one, divided = map(statistics.median, measured)
+            one, divided = (statistics.median(some[_FIRST:]) for some in measured)
             print(f"{mode:8} {what:9} one {one:6.2f} ms, {len(indexes[1].shards)} shards {divided:6.2f} ms")
 
 

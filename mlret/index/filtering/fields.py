@@ -182,26 +182,6 @@ def field_names(connection: sqlite3.Connection, most: int = -1) -> list[str]:
     return [name for (name,) in connection.execute(query, (most,))]
 
 
-def merged_fields(shards: Sequence[Mapping[str, Mapping[Kind, list[Any]]]]) -> dict[str, dict[Kind, list[Any]]]:
-    """Return the fields of several databases: name -> kind -> values, in ascending order.
-
-    Parameters
-    ----------
-    shards
-        Those of each database, as :func:`field_values` returns the values.
-    """
-    found: dict[str, dict[Kind, set[Any]]] = {}
-    for fields in shards:
-        for name, by_kind in fields.items():
-            for kind, values in by_kind.items():
-                found.setdefault(name, {}).setdefault(kind, set()).update(values)
-    order = {kind: place for place, kind in enumerate(get_args(Kind))}
-    return {
-        name: {kind: sorted(by_kind[kind]) for kind in sorted(by_kind, key=lambda kind: order[kind])}
-        for name, by_kind in sorted(found.items())
-    }
-
-
 def field_values(connection: sqlite3.Connection, key: str, most: int) -> dict[Kind, list[Any]]:
     """Return which values a metadata field has, by kind. Each value is looked up in the index; not every row is read.
 

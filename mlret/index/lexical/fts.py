@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import Corrupt, InputError, MlretError
 from mlret.index.lexical.bm25 import DIGITS, MOST_TIMES, Floats, length_norms, saturation
+from mlret.index.lexical.kept_postings import KeptPostings
 from mlret.index.lexical.ngrams import ngrams
 from mlret.index.lexical.plan import LexicalPlan, LexicalStatistics, plan_search
 from mlret.index.sqlite.checksums import mixed, mixed_row, mixed_rows
@@ -31,7 +32,7 @@ from mlret.index.sqlite.sql import integers_of, marks, parts
 _LEVELS = ("", "²", "³")
 _TIMES = np.arange(1, MOST_TIMES + 1, dtype=np.float64)
 # Lengths are first looked up for this many records, those with the highest upper bounds of their scores.
-_FIRST_LENGTHS = 1024
+_FIRST_LENGTHS = 256
 
 _SCHEMA = (
     """
@@ -97,13 +98,20 @@ class LexicalTable:
     texts
         A function that returns the texts of rows by row number, without deleted rows. With it, a search in few rows of
         a large index reads the texts instead of the posting lists.
+    changes
+        A function that returns a number that differs after each change of the database. With it, posting lists that
+        were read are kept in memory for the next searches.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, texts: Callable[[Sequence[int]], Mapping[int, str]] | None = None
+        self,
+        connection: sqlite3.Connection,
+        texts: Callable[[Sequence[int]], Mapping[int, str]] | None = None,
+        changes: Callable[[], int] | None = None,
     ) -> None:
         self._connection = connection
         self._texts = texts
+        self._kept = None if changes is None else KeptPostings(changes)
 
     def create(self) -> None:
         """Create the empty tables.
@@ -421,12 +429,18 @@ class LexicalTable:
         last_row, allowed
             The rows to search, as for :meth:`search`.
         """
-        match = f'"{token}"'  # Tokens contain no quotation marks.
-        first, last = 0, np.iinfo(np.int64).max if last_row is None else last_row
-        if allowed is not None:
-            first, last = int(allowed[0]), min(int(allowed[-1]), int(last))
-        query = "SELECT group_concat(rowid) FROM lexical WHERE lexical MATCH ? AND rowid BETWEEN ? AND ?"
-        rows = integers_of(self._connection.execute(query, (match, first, int(last))).fetchone()[0])
+        kept = None if self._kept is None or last_row is not None else self._kept.get(token)
+        if kept is not None:
+            rows = kept
+        else:
+            match = f'"{token}"'  # Tokens contain no quotation marks.
+            first, last = 0, np.iinfo(np.int64).max if last_row is None else last_row
+            if allowed is not None:
+                first, last = int(allowed[0]), min(int(allowed[-1]), int(last))
+            query = "SELECT group_concat(rowid) FROM lexical WHERE lexical MATCH ? AND rowid BETWEEN ? AND ?"
+            rows = integers_of(self._connection.execute(query, (match, first, int(last))).fetchone()[0])
+            if self._kept is not None and last_row is None and allowed is None:
+                self._kept.keep(token, rows)
         if allowed is None or not len(rows):
             return rows
         places = np.searchsorted(allowed, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,15 +13,17 @@ from mlret.data.columns import Columns
 from mlret.data.documents import Document
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import Corrupt, InputError, MlretError, NotFound, first_line
+from mlret.index.filtering.fields import Kind
 from mlret.index.filtering.filter_warnings import Messages, Unmatched, common_messages, is_plain
 from mlret.index.filtering.filters import Condition
 from mlret.index.hits import IndexInfo
 from mlret.index.ingest import Adding, Existing
 from mlret.index.settings import Choice
 from mlret.index.sharding.merged_info import merged_info
-from mlret.index.sharding.placement import at, by_shard
+from mlret.index.sharding.placement import at, by_shard, shard_of
 from mlret.index.sharding.shard import State
 from mlret.index.storage.manifest import Manifest
+from mlret.index.storage.receipts import Receipt
 from mlret.index.storage.sealed import SealedFiles
 from mlret.index.store.opening import space_of
 from mlret.index.store.store import Store
@@ -30,6 +33,8 @@ from mlret.index.vectors.space import AnySpace, Vectors
 from mlret.wording import counted
 
 _PAGE = 1024
+# A page of documents begins behind a row of a shard; no shard has as many rows.
+_ROWS = 2**48
 
 
 class Answers(NamedTuple):
@@ -207,11 +212,67 @@ class Shards(ABC):
 
     def documents(self) -> Iterator[Document]:
         """Iterate over all documents, shard by shard, in the order in which each shard stored them."""
-        for number in range(len(self)):
-            after = 0
-            while page := self.some("page", {number: (after, _PAGE)})[number]:
-                yield from (document for _, document in page)
-                after = page[-1][0]
+        after = 0
+        while page := self.page(after, _PAGE):
+            yield from (document for _, document in page)
+            after = page[-1][0]
+
+    def page(self, after: int, size: int) -> list[tuple[int, Document]]:
+        """Return documents in the order of :meth:`documents`, each with a number that says where the next page begins.
+
+        Parameters
+        ----------
+        after
+            The number of the last document of the page before; 0 for the first page.
+        size
+            The number of documents.
+        """
+        found: list[tuple[int, Document]] = []
+        number, row = divmod(after, _ROWS)
+        while len(found) < size and number < len(self):
+            page = self.some("page", {number: (row, size - len(found))})[number]
+            found += [(number * _ROWS + row, document) for row, document in page]
+            number, row = number + 1, 0
+        return found
+
+    def fields(self, fields: int, values: int) -> dict[str, dict[Kind, list[Any]]]:
+        """Return the metadata that filters can use, by field and kind.
+
+        Parameters
+        ----------
+        fields
+            The most fields, in the order of their names.
+        values
+            The most values of a kind, in ascending order.
+        """
+        parts: list[dict[str, dict[Kind, list[Any]]]] = self.every("fields", fields, values)
+        found: dict[str, dict[Kind, list[Any]]] = {}
+        for name in sorted({name for part in parts for name in part})[:fields]:
+            kinds = dict.fromkeys(kind for part in parts for kind in part.get(name, ()))
+            found[name] = {
+                kind: sorted({one for part in parts for one in part.get(name, {}).get(kind, ())})[:values]
+                for kind in kinds
+            }
+        return found
+
+    def receipts(self, key: str) -> list[Receipt]:
+        """Return the receipts of a request to a server."""
+        number = shard_of(key, len(self))
+        found: list[Receipt] = self.some("receipts", {number: (key,)})[number]
+        return found
+
+    def keep_receipt(self, key: str, receipt: Receipt) -> None:
+        """Store a receipt of a request to a server."""
+        self.some("keep_receipt", {shard_of(key, len(self)): (key, receipt)})
+
+    @property
+    def divided(self) -> bool:
+        """Whether the index is divided, so that it has no :attr:`store`."""
+        return True
+
+    def writing(self) -> AbstractContextManager[object]:
+        """Keep other processes from writing between several calls, where the folder is in reach of this process."""
+        return nullcontext()
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """Return the vectors of documents, as :meth:`mlret.Index.vectors` does.

@@ -17,7 +17,7 @@ from mlret.index.filtering.filter_warnings import Messages, Unmatched
 from mlret.index.filtering.filters import Condition
 from mlret.index.fusion import lexical_applies
 from mlret.index.hits import IndexInfo, Updated
-from mlret.index.ingest import Existing, Intake
+from mlret.index.ingest import Existing, Intake, Known
 from mlret.index.lexical.ngrams import ngrams
 from mlret.index.lexical.plan import LexicalPlan
 from mlret.index.ordering import best_first
@@ -35,6 +35,7 @@ from mlret.index.sharding.shard import (
     State,
     Wanted,
 )
+from mlret.index.storage.receipts import Receipt, receipts_of, write_receipt
 from mlret.index.store import compaction
 from mlret.index.store.store import Store
 from mlret.index.store.summary import summary_of
@@ -210,12 +211,6 @@ class LocalShard:
             self._filters.check(self.store.records, condition, rows)
         return rows
 
-    def fields(self, most: int, most_values: int) -> dict[str, dict[Kind, list[Any]]]:
-        records = self.store.records
-        with records.reporting():
-            names = field_names(records.connection, most)
-            return {name: field_values(records.connection, name, most_values) for name in names}
-
     def stored(self, ids: Sequence[str]) -> list[str]:
         return list(self.store.records.rows_of(ids))
 
@@ -234,17 +229,38 @@ class LocalShard:
     def info(self) -> IndexInfo:
         return summary_of(self.store)
 
+    def fields(self, fields: int, values: int) -> dict[str, dict[Kind, list[Any]]]:
+        records = self.store.records
+        with records.reporting():
+            names = field_names(records.connection, fields)
+            return {name: field_values(records.connection, name, values) for name in names}
+
+    def rows_in(self, language: str | None) -> Rows:
+        return self.store.records.numbers("SELECT row FROM records WHERE language IS ? ORDER BY row", (language,))
+
+    def receipts(self, key: str) -> list[Receipt]:
+        return receipts_of(self.store.records, key)
+
+    def keep_receipt(self, key: str, receipt: Receipt) -> None:
+        with self.store.writing():
+            self.store.commit(lambda connection: write_receipt(connection, key, receipt))
+
     def store_batch(
-        self, batch: Sequence[Document], vectors: Vectors | None, existing: Existing, more: bool
+        self,
+        batch: Sequence[Document],
+        vectors: Vectors | None,
+        existing: Existing,
+        more: bool,
+        known: Known | None = None,
     ) -> Updated:
-        if self._intake is None or self._intake.existing != existing:
-            self._intake = self._new_intake(existing)
+        if self._intake is None or self._intake.existing != existing or known is not None:
+            self._intake = self._new_intake(existing, known or {})
         with self.store.writing():
             done = self._intake.store_batch(batch, vectors)
             compaction.maintain(self.store, more=more)
         return done
 
-    def _new_intake(self, existing: Existing) -> Intake:
+    def _new_intake(self, existing: Existing, known: Known) -> Intake:
         """Return what stores documents in the folder.
 
         Raises
@@ -254,7 +270,7 @@ class LocalShard:
         """
         if self.encoder is None:
             raise InputError(f"{self.store.folder} was opened without an encoder: only reads are possible")
-        return Intake(self.store, self.encoder, existing)
+        return Intake(self.store, self.encoder, existing, known=known)
 
     def finish(self) -> None:
         intake, self._intake = self._intake, None

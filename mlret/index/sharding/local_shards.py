@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,13 @@ class LocalShards(Shards):
         return self._manifest
 
     def intake(self, existing: Existing, columns: Columns) -> ShardedIntake:
-        return ShardedIntake(self, existing, columns, WriterLock(self.folder / LOCK))
+        return ShardedIntake(self, existing, columns)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        with WriterLock(self.folder / LOCK):
+            self.refresh()
+            yield
 
     def compact(self, due: bool, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
         return [choice for some in self.every("compact", due, progress) for choice in some]
@@ -131,8 +138,7 @@ class LocalShards(Shards):
         self.every("refresh")
 
     def delete(self, ids: Sequence[str], *, ignore_missing: bool = False) -> int:
-        with WriterLock(self.folder / LOCK):
-            self.refresh()
+        with self.writing():
             return super().delete(ids, ignore_missing=ignore_missing)
 
     def check_process(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mlret.data.columns import Columns
@@ -52,6 +53,13 @@ class OneShard(Shards):
 
     def ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> Answers:
         return Answers({number: getattr(self._shard, method)(*some) for number, some in arguments.items()}, {})
+
+    @property
+    def divided(self) -> bool:
+        return False
+
+    def writing(self) -> AbstractContextManager[object]:
+        return self._store.writing()
 
     def by_shard(self, ids: Sequence[str]) -> dict[int, list[str]]:
         return {0: list(ids)}

@@ -42,6 +42,7 @@ from mlret.index.store import compaction
 from mlret.index.store.new_folder import create_folder
 from mlret.index.store.store import Store
 from mlret.index.tokens.codec import TokenCodec
+from mlret.index.tokens.stored_tokens import CodedTokens
 from mlret.index.tokens.token_segments import TokenSegment
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.tokens.token_writing import Batch, TokenSealer, batches_of
@@ -148,11 +149,9 @@ def _carry(sources: Sequence[Store], targets: Sequence[Store], progress: Progres
     # Sealed rows come first, because the rows of segments precede those that are in no segment.
     carried: list[NDArray[np.int64]] = []
     for source in sources:
-        copied = [np.empty(0, dtype=np.int64)]
-        for segment in source.segments if codec is not None or source.manifest.similarity == "maxsim" else ():
-            if isinstance(segment, TokenSegment) and _copies(segment, codec):
-                copied.append(_carry_segment(source, segment, targets, codec, count))
-        carried.append(np.unique(np.concatenate(copied)))
+        segments = [one for one in source.segments if isinstance(one, TokenSegment) and _copies(one, codec)]
+        copied = [_carry_segment(source, one, targets, codec, count) for one in segments]
+        carried.append(np.unique(np.concatenate([np.empty(0, dtype=np.int64), *copied])))
     for source, rows in zip(sources, carried, strict=True):
         _carry_vectors(source, rows, targets, count)
 
@@ -163,8 +162,7 @@ def _copies(segment: TokenSegment, codec: TokenCodec | None) -> bool:
         return False
     if segment.info.units is None:  # in float16
         return True
-    own = segment.tokens.codec
-    return codec is not None and _same(own, codec)
+    return codec is not None and isinstance(segment.tokens, CodedTokens) and _same(segment.tokens.codec, codec)
 
 
 def _same(one: TokenCodec, other: TokenCodec) -> bool:
@@ -184,7 +182,7 @@ def _carry_segment(
     passages = source.records.passages
     alive = np.setdiff1d(segment.numbers, source.records.tombstones.read(), assume_unique=True)
     owners, sizes = np.unique(passages.owners(alive), return_counts=True)
-    rows = owners[passages.counts(owners) == sizes]
+    rows: NDArray[np.int64] = owners[passages.counts(owners) == sizes]
     coded = segment.info is not None and segment.info.units is not None
     for number, some in _by_shard(source, rows, len(targets)).items():
         target = targets[number]
@@ -281,7 +279,7 @@ def _remove_leftovers(path: Path, before: ShardsManifest | None) -> None:
     for folder in leftovers(path, before):
         shutil.rmtree(folder)
     if before is not None:
-        _remove_undivided(path)
+        remove_undivided(path)
 
 
 def _remove_old(path: Path, before: ShardsManifest | None) -> None:
@@ -290,11 +288,11 @@ def _remove_old(path: Path, before: ShardsManifest | None) -> None:
         for info in before.shards:
             shutil.rmtree(path / info.folder, ignore_errors=True)
     else:
-        _remove_undivided(path)
+        remove_undivided(path)
     fsync_folder(path)
 
 
-def _remove_undivided(path: Path) -> None:
+def remove_undivided(path: Path) -> None:
     """Remove the files of an index that was not divided."""
     for name in (MANIFEST, RECORDS, f"{RECORDS}-wal", f"{RECORDS}-shm"):
         with suppress(FileNotFoundError):

@@ -19,10 +19,11 @@ from mlret.index.filtering.fields import Kind
 from mlret.index.filtering.filter_warnings import Messages
 from mlret.index.filtering.filters import Condition
 from mlret.index.hits import IndexInfo, Updated
-from mlret.index.ingest import Existing
+from mlret.index.ingest import Existing, Known
 from mlret.index.lexical.plan import LexicalPlan, LexicalStatistics
 from mlret.index.settings import Choice
 from mlret.index.storage.passages import Span
+from mlret.index.storage.receipts import Receipt
 from mlret.index.vectors.space import Vectors
 
 Mode = Literal["dense", "lexical", "hybrid"]
@@ -269,9 +270,6 @@ class Shard(Protocol):
     def unmatched(self, condition: Condition) -> Messages | None:
         """Return a message for each part of a filter that cannot match anything; ``None`` for an empty shard."""
 
-    def fields(self, most: int, most_values: int) -> dict[str, dict[Kind, list[Any]]]:
-        """Return up to ``most`` metadata fields by name, with up to ``most_values`` values of each kind."""
-
     def stored(self, ids: Sequence[str]) -> list[str]:
         """Return those ids that are stored."""
 
@@ -287,8 +285,25 @@ class Shard(Protocol):
     def info(self) -> IndexInfo:
         """Return a summary of the shard."""
 
+    def fields(self, fields: int, values: int) -> dict[str, dict[Kind, list[Any]]]:
+        """Return field -> kind -> values of the metadata that filters can use, up to some fields and values of each."""
+
+    def rows_in(self, language: str | None) -> Rows:
+        """Return the rows of the documents in a language, in ascending order."""
+
+    def receipts(self, key: str) -> list[Receipt]:
+        """Return the receipts of a request to a server; see :mod:`mlret.index.storage.receipts`."""
+
+    def keep_receipt(self, key: str, receipt: Receipt) -> None:
+        """Store a receipt of a request to a server."""
+
     def store_batch(
-        self, batch: Sequence[Document], vectors: Vectors | None, existing: Existing, more: bool
+        self,
+        batch: Sequence[Document],
+        vectors: Vectors | None,
+        existing: Existing,
+        more: bool,
+        known: Known | None = None,
     ) -> Updated:
         """Store documents in one transaction.
 
@@ -302,6 +317,8 @@ class Shard(Protocol):
             What to do with a document whose id is stored already.
         more
             Whether more will be written at once.
+        known
+            Vectors of texts that the encoder has made already.
         """
 
     def finish(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlret.data.columns import Columns
@@ -31,21 +31,12 @@ class ShardedIntake(Adding):
         What to do with a document whose id is stored already.
     columns
         Columns, or keys of records, that are read under another name.
-    lock
-        Keeps other processes from writing between two batches; by default each shard is locked for its part of a batch.
     """
 
-    def __init__(
-        self,
-        shards: Shards,
-        existing: Existing,
-        columns: Columns,
-        lock: AbstractContextManager[object] | None = None,
-    ) -> None:
+    def __init__(self, shards: Shards, existing: Existing, columns: Columns) -> None:
         self.columns = columns
         self._shards = shards
         self._existing: Existing = existing
-        self._lock = lock
         self._touched: set[int] = set()
 
     @property
@@ -58,14 +49,10 @@ class ShardedIntake(Adding):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        if self._lock is None:
+        with self._shards.writing():
             yield
-        else:
-            with self._lock:
-                yield
 
     def last_row(self) -> int:
-        self._shards.refresh()
         return self._shards.state().last_row
 
     def checked(self, vectors: Vectors) -> Vectors:

@@ -225,7 +225,8 @@ def gathered(folder: Path, shards: int, *, generation: int = 0) -> ShardsManifes
         first = first or manifest
         check_alike(folder, path.name, manifest, first)
         infos.append(ShardInfo(folder=path.name, identity=manifest.identity, contents=contents_of(path)))
-    assert first is not None
+    if first is None:
+        raise Corrupt(f"{folder} has no shards")
     return ShardsManifest(
         identity=new_identity(),
         kind=first.kind,

@@ -62,7 +62,7 @@ class Records(Snapshots):
     def _opened(self) -> None:
         self.connection.execute("SELECT row, id, text, language, metadata, crc FROM records LIMIT 1").fetchone()
         self.fields = FieldTable(self.connection)
-        self.lexical = LexicalTable(self.connection, self._texts) if self._has_lexical else None
+        self.lexical = LexicalTable(self.connection, self._texts, lambda: self.changes) if self._has_lexical else None
         self.tombstones = Tombstones(self)
 
     def append(

@@ -112,7 +112,7 @@ class MlretDocumentStore:
     def to_dict(self) -> dict[str, Any]:
         """Return the store for a serialised pipeline: the folder and the encoder, not the documents."""
         name = name_of(self._encoder, self._embedding_dims) if self._given is None else encoder_in(self._given)
-        lexical = self._lexical if self._given is None else self._given.store.manifest.settings.lexical
+        lexical = self._lexical if self._given is None else self._given.manifest.settings.lexical
         return default_to_dict(
             self, index=str(self._path), encoder=name.name, embedding_dims=name.embedding_dims, lexical=lexical
         )

@@ -44,7 +44,7 @@ def name_of(encoder: AnyEncoder | str | Path | None, embedding_dims: int | None 
 
 def encoder_in(index: Index) -> EncoderName:
     """Return how the encoder of an open index is named in a serialised pipeline."""
-    manifest = index.store.manifest
+    manifest = index.manifest
     if manifest.encoder.startswith(EXTERNAL):
         return EncoderName(manifest.encoder.removeprefix(EXTERNAL), manifest.settings.dims or manifest.dims)
     return EncoderName(manifest.encoder, None)
@@ -80,8 +80,8 @@ def open_or_create(
             if not has_manifest(path):  # Otherwise another process created it in the meantime.
                 raise
     index = one_vector_each(Index.open(path, encoder))
-    if isinstance(encoder, ExternalEncoder) and encoder.dims != index.store.manifest.dims:
-        raise InputError(f"{path} holds embeddings of {index.store.manifest.dims} dimensions, not of {encoder.dims}")
+    if isinstance(encoder, ExternalEncoder) and encoder.dims != index.manifest.dims:
+        raise InputError(f"{path} holds embeddings of {index.manifest.dims} dimensions, not of {encoder.dims}")
     return index
 
 
@@ -93,7 +93,7 @@ def one_vector_each(index: Index) -> Index:
     InputError
         If it has several.
     """
-    if index.store.manifest.similarity != "cosine":
+    if index.manifest.similarity != "cosine":
         raise InputError(
             f"{index.path} has a vector for each token, but an embedding of Haystack is one vector; build the index "
             "with an encoder that gives one"

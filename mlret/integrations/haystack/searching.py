@@ -79,7 +79,7 @@ def _vector(index: Index, mode: Mode, wanted: Wanted) -> NDArray[np.float32] | N
             given = np.asarray([wanted.embedding], dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise InputError(f"the embedding of the query is no list of numbers ({error})") from error
-        return _only(index.store.space.check_queries(given))
+        return _only(index.shards.space.check_queries(given))
     return _only(index.encode_queries([wanted.text])) if mode == "hybrid" else None
 
 

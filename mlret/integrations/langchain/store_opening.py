@@ -10,7 +10,8 @@ from mlret.encoders.external import EXTERNAL, ExternalEncoder
 from mlret.errors import FingerprintError, InputError
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings, changed_settings
-from mlret.index.storage.manifest import Manifest, has_manifest, read_manifest
+from mlret.index.sharding.shards_manifest import manifest_of
+from mlret.index.storage.manifest import Manifest, has_manifest
 from mlret.index.store.stored_encoder import check_fingerprint
 from mlret.integrations.langchain.embeddings import MlretEmbeddings
 
@@ -38,12 +39,12 @@ def opened(
         If a stored index does not belong to the embeddings, or has other settings.
     """
     if isinstance(index, Index):
-        _check(index.path, index.store.manifest, own, foreign, settings)
+        _check(index.path, index.manifest, own, foreign, settings)
         return index
     path = Path(index)
     if not has_manifest(path):
         return _created(path, own, foreign, settings or IndexSettings())
-    manifest = read_manifest(path)
+    manifest = manifest_of(path)
     _check(path, manifest, own, foreign, settings)
     if foreign is not None and manifest.encoder != (name := EXTERNAL + _name_of(foreign)):
         raise FingerprintError(

@@ -108,7 +108,7 @@ class MlretVectorStore(VectorStore):
             return None
         if isinstance(encoder, TokenEncoder):
             return None
-        return MlretEmbeddings(encoder, dims=self.index.store.manifest.dims)
+        return MlretEmbeddings(encoder, dims=self.index.manifest.dims)
 
     # The signatures below name the options, so that an unknown one is an error.
 
@@ -157,7 +157,7 @@ class MlretVectorStore(VectorStore):
         with self._writing:
             self.index.update((one for one in records if not is_blank(one)), batch_size=batch_size)
             if blank:
-                manifest = self.index.store.manifest
+                manifest = self.index.manifest
                 cosine = manifest.similarity == "cosine"
                 zeros = np.zeros((len(blank), int(cosine), manifest.dims), dtype=np.float32)
                 self.index.update(blank, vectors=zeros[:, 0] if cosine else list(zeros), batch_size=batch_size)
@@ -297,7 +297,7 @@ class MlretVectorStore(VectorStore):
         *,
         filter: Where | None = None,
     ) -> list[Document]:
-        if self.index.store.manifest.similarity != "cosine":
+        if self.index.manifest.similarity != "cosine":
             raise InputError(
                 f"{self.index.path} has a vector for each token; maximal marginal relevance compares texts"
             )

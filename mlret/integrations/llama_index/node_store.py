@@ -80,7 +80,7 @@ class MlretVectorStore(BasePydanticVectorStore):
 
     def __init__(self, index: Index | str | Path) -> None:
         opened = index if isinstance(index, Index) else Index.open(index)
-        if opened.store.manifest.similarity != "cosine":
+        if opened.manifest.similarity != "cosine":
             raise InputError(f"{opened.path} has a vector for each token; LlamaIndex takes one vector for each text")
         super().__init__(folder=str(opened.path))  # type: ignore[call-arg]
         self._index = opened

@@ -12,13 +12,13 @@ from typing import Any
 import anyio.to_thread
 
 from mlret.index.index import Index
-from mlret.index.storage.receipts import Receipt, receipts_of
+from mlret.index.storage.receipts import Receipt
 from mlret.serve.catalogue import ServedIndex
 from mlret.serve.operations.idempotency import Digest, other_body, receipt_key
 from mlret.serve.operations.incoming import IncomingDocument, read_array, read_line
 from mlret.serve.operations.lines import LineBatch
 from mlret.serve.operations.service import Service
-from mlret.serve.operations.storing import Batch, OnConflict, Outcome, to_encode, undivided, vector_problem
+from mlret.serve.operations.storing import Batch, OnConflict, Outcome, to_encode, vector_problem
 from mlret.serve.problems import Problem, pointer
 from mlret.serve.security.principal import Principal
 
@@ -278,7 +278,7 @@ def _read_lines(lines: Sequence[tuple[int, bytes]]) -> list[IncomingDocument | P
 
 
 def _receipts(index: Index, key: str) -> list[Receipt]:
-    return receipts_of(undivided(index).store.records, key)
+    return index.shards.receipts(key)
 
 
 def _id_of(read: IncomingDocument | Problem) -> str | None:

@@ -30,10 +30,6 @@ class Page(NamedTuple):
     cursor: str | None
 
 
-# More than a shard has rows. The place of a document in the listing is its shard times this, plus its row.
-_ROWS = 1 << 48
-
-
 async def list_documents(service: Service, principal: Principal, name: str, cursor: str | None, limit: int) -> Page:
     """Return documents in the order in which they were stored.
 
@@ -61,14 +57,10 @@ async def list_documents(service: Service, principal: Principal, name: str, curs
     served = service.index(principal, name, "read")
 
     def read(index: Index) -> Page:
-        shards, identity = index.shards, index.manifest.identity
-        number, after = divmod(0 if cursor is None else row_of(cursor, identity), _ROWS)
-        found: list[tuple[int, Document]] = []
+        identity = index.manifest.identity
+        after = 0 if cursor is None else row_of(cursor, identity)
         # One more than the page shows whether there is a next one.
-        while len(found) <= limit and number < len(shards):
-            page = shards.some("page", {number: (after, limit + 1 - len(found))})[number]
-            found += [(number * _ROWS + row, document) for row, document in page]
-            number, after = number + 1, 0
+        found = index.shards.page(after, limit + 1)
         shown = found[:limit]
         return Page([one for _, one in shown], cursor_after(shown[-1][0], identity) if len(found) > limit else None)
 

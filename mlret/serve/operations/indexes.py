@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mlret.errors import AlreadyExists
-from mlret.index.filtering.fields import merged_fields
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
 from mlret.index.storage.lock import LOCK
@@ -57,8 +56,7 @@ async def list_fields(service: Service, principal: Principal, name: str) -> list
 
     def read(index: Index) -> list[dict[str, Any]]:
         found = []
-        by_field = merged_fields(index.shards.every("fields", MOST_FIELDS, MOST_VALUES + 1))
-        for field, by_kind in list(by_field.items())[:MOST_FIELDS]:
+        for field, by_kind in index.shards.fields(MOST_FIELDS, MOST_VALUES + 1).items():
             few = all(len(values) <= MOST_VALUES for values in by_kind.values())
             values = [value for some in by_kind.values() for value in some] if few else None
             found.append({"name": field, "kinds": list(by_kind), "values": values})

@@ -70,14 +70,11 @@ class Found:
         For each query an explanation of each hit; empty unless they were asked for.
     warnings
         Why the filter matches nothing, if nothing was found: perhaps a name is misspelt.
-    missing
-        The names of shards that did not answer, in a search that was to do without them.
     """
 
     hits: list[Hits]
     explanations: list[list[Explanation]]
     warnings: list[str]
-    missing: list[str]
 
 
 async def search_index(service: Service, principal: Principal, name: str, wanted: Search) -> Found:
@@ -164,8 +161,7 @@ async def search_index(service: Service, principal: Principal, name: str, wanted
     warnings = (
         [] if any(found) or not wanted.where else await served.handle.read(partial(_unmatched, where=wanted.where))
     )
-    missing = sorted({name for hits in found for name in hits.missing})
-    return Found(found, explanations, warnings, missing)
+    return Found(found, explanations, warnings)
 
 
 def _many(vector: list[Any], similarity: str) -> list[Any]:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.encoders.external import ExternalEncoder
 from mlret.index.cutting import Cutter
 from mlret.index.index import Index
-from mlret.index.ingest import Intake
-from mlret.index.sharding.one_shard import OneShard
-from mlret.index.storage.receipts import Receipt, receipts_of, write_receipt
+from mlret.index.ingest import Intake, Known
+from mlret.index.sharding.gathering import Shards
+from mlret.index.storage.receipts import Receipt, write_receipt
 from mlret.index.store.compaction import maintain
-from mlret.index.store.store import Store
 from mlret.index.vectors.space import Vectors
 from mlret.serve.operations.idempotency import in_use
 from mlret.serve.operations.incoming import IncomingDocument
@@ -28,7 +26,6 @@ from mlret.wording import counted
 
 OnConflict = Literal["fail", "skip", "replace"]
 Verdict = Literal["added", "replaced", "unchanged", "skipped", "failed"]
-Encoded = Mapping[tuple[str, str | None], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +46,6 @@ class Outcome:
     id: str | None
     verdict: Verdict
     problem: Problem | None = None
-
-
-@dataclass(frozen=True)
-class PreparedIntake(Intake):
-    """An intake to which the vectors of most texts are known, because they were encoded before the lock was taken.
-
-    Parameters
-    ----------
-    encoded
-        (text, language) -> its vector, as the encoder gives it.
-    """
-
-    encoded: Encoded
-
-    def vectors_of(self, documents: Sequence[Document]) -> Vectors:
-        unknown = [one for one in documents if (one.text, one.language) not in self.encoded]
-        found: dict[tuple[str, str | None], Any] = {}
-        if unknown:  # Somebody else has changed the index since the vectors were made.
-            given = super().vectors_of(unknown)
-            found = {(one.text, one.language): vector for one, vector in zip(unknown, given, strict=True)}
-        known = {**self.encoded, **found}
-        vectors: list[NDArray[np.float32]] = [known[one.text, one.language] for one in documents]
-        return np.stack(vectors) if _is_cosine(self.store) else vectors
 
 
 @dataclass(frozen=True)
@@ -98,7 +72,7 @@ class Batch:
 
     documents: Sequence[IncomingDocument]
     on_conflict: OnConflict
-    encoded: Encoded
+    encoded: Known
     together: bool
     key: str = ""
     receipt: Callable[[list[Outcome]], Receipt] | None = None
@@ -112,17 +86,37 @@ class Batch:
         Problem
             If a document fails and they are stored together, or another process has used the key. Nothing is stored.
         """
-        store = undivided(index).store
-        with store.writing():
-            outcomes, chosen = self._decide(store)
+        with index.shards.writing():
+            outcomes, chosen = self._decide(index.shards)
             if self.together and (failed := next((one.problem for one in outcomes if one.problem), None)):
                 raise failed
             receipt = self.receipt(outcomes) if self.receipt is not None else None
-            if receipt is not None and any(one.part >= receipt.part for one in receipts_of(store.records, self.key)):
+            if receipt is not None and any(one.part >= receipt.part for one in index.shards.receipts(self.key)):
                 raise in_use()  # by another server on the same folder
-            self._write(index, chosen, receipt)
-            maintain(store, more=self.more)
+            if index.shards.divided:
+                self._write_to_shards(index, chosen, receipt)
+            else:
+                self._write(index, chosen, receipt)
+                maintain(index.store, more=self.more)
         return outcomes
+
+    def _write_to_shards(self, index: Index, chosen: Mapping[str, IncomingDocument], receipt: Receipt | None) -> None:
+        """Store documents in a transaction for each shard, and then the receipt.
+
+        A crash in between leaves the documents of some shards without a receipt, so that the request is carried out
+        again when it is repeated.
+        """
+        shards, found = index.shards, list(chosen.values())
+        arguments = {}
+        for number, ids in shards.by_shard(list(chosen)).items():
+            documents = [chosen[id].called(id) for id in ids]
+            vectors = _given_vectors(index, [chosen[id] for id in ids])
+            arguments[number] = (documents, vectors, "replace", self.more, self.encoded)
+        if found:
+            shards.some("store_batch", arguments)
+            shards.some("finish", dict.fromkeys(arguments, ()))
+        if receipt is not None:
+            shards.keep_receipt(self.key, receipt)
 
     def _write(self, index: Index, chosen: Mapping[str, IncomingDocument], receipt: Receipt | None) -> None:
         written = False
@@ -135,29 +129,26 @@ class Batch:
 
         store = index.store
         if chosen:
-            intake = PreparedIntake(store, lambda: index.encoder, "replace", self.encoded)
+            intake = Intake(store, lambda: index.encoder, "replace", known=self.encoded)
             documents = [one.called(id) for id, one in chosen.items()]
-            vectors = [one.vector for one in chosen.values() if one.vector is not None]
-            given = store.space.check_vectors(np.stack(vectors) if _is_cosine(store) else vectors) if vectors else None
-            intake.store_batch(documents, given, also)
+            intake.store_batch(documents, _given_vectors(index, list(chosen.values())), also)
             intake.report()
         if receipt is not None and not written:
             store.commit(also)
 
-    def _decide(self, store: Store) -> tuple[list[Outcome], dict[str, IncomingDocument]]:
+    def _decide(self, shards: Shards) -> tuple[list[Outcome], dict[str, IncomingDocument]]:
         """Return what becomes of each document as if they were stored one after another, and those to store by id."""
-        rows = store.records.rows_of([one.document.id for one in self.documents if one.named])
-        stored: dict[str, Document | None] = dict.fromkeys(rows)
-        if self.on_conflict == "replace" and rows:
-            stored = {one.id: one for one in store.records.fetch(list(rows.values())).values()}
-        present: dict[str, Document | None] = stored
+        named = list(dict.fromkeys(one.document.id for one in self.documents if one.named))
+        present: dict[str, Document | None] = dict.fromkeys(shards.stored(named))
+        if self.on_conflict == "replace" and present:
+            present = dict(shards.get(named))
         outcomes: list[Outcome] = []
         chosen: dict[str, IncomingDocument] = {}
-        number = store.last_row
+        number = shards.state().last_row
         for place, one in enumerate(self.documents):
             if not one.named:
                 number += 1
-                while (id := f"auto-{number}") in present or store.records.rows_of([id]):
+                while (id := f"auto-{number}") in present or shards.stored([id]):
                     number += 1
             else:
                 id = one.document.id
@@ -205,9 +196,9 @@ def to_encode(
     on_conflict
         As for :class:`Batch`.
     """
-    records = undivided(index).store.records
-    rows = records.rows_of([one.document.id for one in documents if one.named and one.vector is None])
-    stored = {one.id: one for one in records.fetch(list(rows.values())).values()} if on_conflict == "replace" else {}
+    ids = list(dict.fromkeys(one.document.id for one in documents if one.named and one.vector is None))
+    rows = index.shards.stored(ids)
+    stored = index.shards.get(ids) if on_conflict == "replace" else {}
     wanted: list[Document] = []
     for one in documents:
         document = one.document
@@ -218,27 +209,9 @@ def to_encode(
             wanted.append(document)
     if not wanted:
         return []
-    cutter = Cutter(index.encoder, index.store.manifest.settings)
+    cutter = Cutter(index.encoder, index.manifest.settings)
     pieces = cutter.pieces(wanted, cutter.spans(wanted))
     return list(dict.fromkeys((piece.text, piece.language) for piece in pieces))
-
-
-def undivided(index: Index) -> Index:
-    """Return an index unchanged, to which documents can be added in one transaction.
-
-    Raises
-    ------
-    Problem
-        If it is divided into shards.
-    """
-    if not isinstance(index.shards, OneShard):
-        raise Problem(
-            "forbidden",
-            "this index is divided into shards: the server searches it and deletes from it, but adds no documents",
-            fix="Add documents to its folder with `mlret index add` or `mlret index update`; the server shows them "
-            "within a second.",
-        )
-    return index
 
 
 def vector_problem(index: Index, one: IncomingDocument, given: bool) -> Problem | None:
@@ -285,5 +258,9 @@ def vector_problem(index: Index, one: IncomingDocument, given: bool) -> Problem 
     return None
 
 
-def _is_cosine(store: Store) -> bool:
-    return store.manifest.similarity == "cosine"
+def _given_vectors(index: Index, documents: Sequence[IncomingDocument]) -> Vectors | None:
+    """Return the vectors that were sent with documents, after checking them; ``None`` if none were."""
+    vectors = [one.vector for one in documents if one.vector is not None]
+    if not vectors:
+        return None
+    return index.shards.space.check_vectors(np.stack(vectors) if index.manifest.similarity == "cosine" else vectors)

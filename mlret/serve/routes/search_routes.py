@@ -23,7 +23,7 @@ router = APIRouter(route_class=StrictRoute, tags=["search"])
     "/v1/indexes/{name:name}:search",
     summary="Search an index",
     response_model=SearchAnswer,
-    responses=problems("not-found", "invalid", "unavailable"),
+    responses=problems("not-found", "invalid"),
 )
 async def search(name: IndexName, service: Serving, principal: Caller, wanted: SearchRequest) -> Response:
     """Find the documents that are nearest in meaning to a query in any language, or to each of several.
@@ -40,12 +40,13 @@ async def search(name: IndexName, service: Serving, principal: Caller, wanted: S
     asked = replace(asked, k=wanted.k, where=wanted.where, ids=wanted.ids, exact=wanted.exact, explain=wanted.explain)
     asked = replace(asked, partial=wanted.partial)
     found = await search_index(service, principal, name, asked)
-    results = [{"hits": [_shown(hit) for hit in hits]} for hits in found.hits]
+    results: list[dict[str, Any]] = [
+        {"hits": [_shown(hit) for hit in hits], "missing": list(hits.missing)} for hits in found.hits
+    ]
     for result, hits, explanations in zip(results, found.hits, found.explanations, strict=False):
         for row, hit, explanation in zip(result["hits"], hits, explanations, strict=True):
             row["explanation"] = {"terms": hit.terms, **explanation.as_json()}
-    about = {"warnings": found.warnings, "missing": found.missing}
-    closing = "], " + json.dumps(about, ensure_ascii=False)[1:]
+    closing = "], " + json.dumps({"warnings": found.warnings}, ensure_ascii=False)[1:]
     return await json_answer('{"results": [', results, sum(map(len, found.hits)), closing)
 
 

@@ -37,8 +37,8 @@ class _Search(BaseModel):
     exact: Flag = Field(False, description="Compare with every document, without the accelerators of large segments.")
     partial: Flag = Field(
         False,
-        description="If a shard of a divided index does not answer, search the others and name it in `missing`, "
-        "instead of answering with status 503.",
+        description="In an index that is divided into shards, search the others if one does not answer, and name it in "
+        "`missing`; otherwise that is an error.",
     )
     explain: Flag = Field(
         False, description="Say what each score consists of, and which part of the text matches best."
@@ -133,6 +133,7 @@ class QueryResult(BaseModel):
     """The hits of one query, best first."""
 
     hits: list[HitOut]
+    missing: list[str] = Field([], description="The shards that did not answer; only if `partial` was requested.")
 
 
 class SearchAnswer(BaseModel):
@@ -140,4 +141,3 @@ class SearchAnswer(BaseModel):
 
     results: list[QueryResult]
     warnings: list[str] = Field(description="Why the filter matches nothing, if it does not: a name may be misspelt.")
-    missing: list[str] = Field([], description="Shards that did not answer, if `partial` was requested.")

@@ -105,8 +105,7 @@ class IndexHandle(ServedHandle[Index]):
 
 def _search(index: Index, several: Sequence[Wanted]) -> list[list[Hits]]:
     first = several[0]
-    options: dict[str, Any] = {"where": first.where, "ids": first.ids, "exact": first.exact}
-    options["partial"] = first.partial
+    options: dict[str, Any] = {"where": first.where, "ids": first.ids, "exact": first.exact, "partial": first.partial}
     space = index.shards.space
     vectors = space.queries([vector for one in several for vector in one.vectors])
     if first.texts:

@@ -175,9 +175,7 @@ def test_coded_tokens_score_the_same_after_the_index_is_divided(tmp_path: Path, 
     chance = random.Random(bits)
     with patch.object(codec_training, "LEAST", 300), patch.object(MaxSimSpace, "bulk_size", 200):
         path, encoder = tmp_path / "i", WordTokenEncoder(20)
-        with Index.create(
-            path, encoder, settings=IndexSettings(bits=bits, passage_tokens=16, passage_overlap=4)
-        ) as index:
+        with Index.create(path, encoder, settings=SETTINGS.model_copy(update={"bits": bits})) as index:
             index.add([document_of(chance, number) for number in range(200)], batch_size=32)
             index.delete([f"d{number}" for number in range(0, 200, 9)])
             index.add([document_of(chance, number) for number in range(200, 210)])
