@@ -64,8 +64,9 @@ def connected(address: str, *, feature: str, processors: int | None = None) -> I
             ray.init(address=LOCAL, num_cpus=processors, **local, **common)
         else:
             ray.init(address=address, **common)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise Unavailable(f"--ray {address}: no cluster of Ray answers ({first_line(error)})") from error
+    except Exception as error:  # Ray raises various classes, Exception itself among them.
+        what = "Ray does not start on this machine" if address == LOCAL else "no cluster of Ray answers"
+        raise Unavailable(f"--ray {address}: {what} ({first_line(error)})") from error
     try:
         yield ray
     finally:

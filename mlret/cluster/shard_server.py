@@ -16,10 +16,22 @@ from mlret.index.storage.manifest import has_manifest
 from mlret.index.store.store import Store
 
 # What may be asked of a replica. Writes go to the folder, by the one process that writes.
-READING = frozenset(
-    ("candidates", "complete", "fetch", "fields", "get", "info", "page", "prepare", "receipts", "rows_in", "state")
-    + ("stored", "unmatched", "vectors")
-)
+READING = {
+    "candidates",
+    "complete",
+    "fetch",
+    "fields",
+    "get",
+    "info",
+    "page",
+    "prepare",
+    "receipts",
+    "rows_in",
+    "state",
+    "stored",
+    "unmatched",
+    "vectors",
+}
 
 
 class Answer(NamedTuple):
