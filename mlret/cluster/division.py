@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.cluster.storage import Storage
+from mlret.cluster.storage import Storage, temporary_name
 from mlret.data.corpus import Corpus
 from mlret.data.documents import Document
 from mlret.errors import Corrupt
@@ -55,7 +54,7 @@ class Division:
         if not storage.exists(name):
             return None
         content = storage.read(name)
-        content["sources"] = [tuple(one) for one in content["sources"]]
+        content |= {key: [tuple(one) for one in content[key]] for key in ("sources", "runs")}
         return cls(**content)
 
 
@@ -85,7 +84,8 @@ def divide(corpus: Corpus, shards: int, storage: Storage, number: int) -> Divisi
     division = Division(corpus.states())
     waiting: dict[int, list[bytes]] = {}
     held = place = 0
-    with storage.open(f"{_name(number)}.jsonl.new", "wb") as file:
+    temporary = temporary_name(f"{_name(number)}.jsonl")
+    with storage.open(temporary, "wb") as file:
 
         def write() -> None:
             nonlocal place, held
@@ -106,7 +106,7 @@ def divide(corpus: Corpus, shards: int, storage: Storage, number: int) -> Divisi
                 write()
         write()
     division.blank, division.unread = corpus.blank, corpus.skipped
-    storage.rename(f"{_name(number)}.jsonl.new", f"{_name(number)}.jsonl")
+    storage.rename(temporary, f"{_name(number)}.jsonl")
     storage.write(f"{_name(number)}.json", asdict(division))
     return division
 
@@ -184,8 +184,3 @@ class ShardCorpus(Corpus):
         finally:
             if file is not None:
                 file.close()
-
-
-def written(storage: Storage) -> list[Any]:
-    """Return the names of the parts that are divided."""
-    return storage.names("part-*.json")

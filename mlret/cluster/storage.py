@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -13,6 +14,14 @@ from mlret.errors import InputError, MlretError, NotFound, first_line
 def is_url(place: str) -> bool:
     """Return whether a place is a URL of fsspec, such as ``s3://bucket/news.index``, and not a path."""
     return "://" in place
+
+
+def temporary_name(name: str) -> str:
+    """Return a name for a file until it is complete, which no other process chooses.
+
+    A process that was taken for lost may live on for a while, and write the same file as the one that replaces it.
+    """
+    return f"{name}.{secrets.token_hex(4)}.new"
 
 
 class Storage:
@@ -48,10 +57,6 @@ class Storage:
         """Return whether there is a file or folder of a name below this one."""
         return bool(self._files.exists(self._path(name)))
 
-    def names(self, pattern: str) -> list[str]:
-        """Return the names of the files here that match a pattern, sorted."""
-        return sorted(str(path).rpartition("/")[2] for path in self._files.glob(self._path(pattern)))
-
     def make(self) -> None:
         """Create the folder, where the file system has folders."""
         self._files.makedirs(self._root, exist_ok=True)
@@ -72,8 +77,9 @@ class Storage:
 
     def write(self, name: str, content: Any) -> None:
         """Write a file of JSON: completely or not at all."""
-        self._files.pipe_file(self._path(f"{name}.new"), json.dumps(content, ensure_ascii=False).encode("utf-8"))
-        self.rename(f"{name}.new", name)
+        temporary = temporary_name(name)
+        self._files.pipe_file(self._path(temporary), json.dumps(content, ensure_ascii=False).encode("utf-8"))
+        self.rename(temporary, name)
 
     def open(self, name: str, mode: str) -> IO[bytes]:
         """Open a file of bytes."""
@@ -81,7 +87,7 @@ class Storage:
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file; one of the new name is replaced."""
-        if self._files.protocol == "file" or "file" in self._files.protocol:
+        if "file" in self._files.protocol:  # A name, or several.
             os.replace(self._path(old), self._path(new))  # noqa: PTH105 - a path of fsspec is a string
         else:
             self._files.mv(self._path(old), self._path(new))

@@ -69,6 +69,8 @@ def test_served_shards_give_the_hits_of_one_index(served: Callable[[], Index], f
         assert one.get("d5") == other.get("d5")
         with pytest.raises(InputError, match="only read"):
             other.add(["new"])
+        with pytest.raises(InputError, match="a replica of a shard only reads: seal"):
+            other.seal()
         # A write to the folder is seen after a refresh, whichever of the two replicas answers.
         with Index.open(folders[1]) as written:
             written.add([{"id": "new", "text": "a zeppelin above the harbour"}])
