@@ -33,7 +33,6 @@ LOWEST_TESTS ?= tests/test_versions.py tests/data/ranking tests/encoders/test_en
 
 # The modules of the public callables, whose docstrings must describe every parameter and result.
 PUBLIC := mlret/__init__.py mlret/errors.py mlret/client/async_client.py mlret/client/client.py \
-	mlret/cluster/build.py mlret/cluster/copying.py mlret/cluster/serving.py mlret/cluster/training.py \
 	mlret/data/ranking/reader.py mlret/encoders/colbert_export.py \
 	mlret/encoders/external.py mlret/encoders/late_interaction.py mlret/encoders/multi_vector.py \
 	mlret/encoders/encoder.py mlret/encoders/loading.py mlret/eval/compare.py mlret/eval/metrics.py mlret/eval/report.py \

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field
 
 from mlret.cli.checking import check
+from mlret.cli.cluster_building import built_on_ray, download
 from mlret.cli.common import lines_of, print_json
-from mlret.cli.options import Option, RayAddress, SettingsOptions, takes_settings
+from mlret.cli.options import RayAddress, takes_settings
 from mlret.cli.places import opened_index, served_index
 from mlret.cli.progress import compaction_progress, documents_progress, texts_progress
-from mlret.cli.reading import FILES_HELP, READING, ReadingSettings
+from mlret.cli.reading import ADDING, FILES_HELP, READING, AddingSettings, ReadingSettings
 from mlret.client.addresses import is_address
 from mlret.wording import counted
 
 if TYPE_CHECKING:
     from mlret.encoders.external import ExternalEncoder
-    from mlret.encoders.precision import Precision
     from mlret.index.build import BuildReport
     from mlret.index.ingest import Existing
     from mlret.index.settings import IndexSettings
@@ -65,28 +64,8 @@ WhereOption = Annotated[
 ]
 
 
-class AddingSettings(BaseModel):
-    """How the documents of files are added to an index."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str | None = Field(
-        None, description="encoder: a folder or a hub id. Default: the index's own, else the bundled one"
-    )
-    vectors: Path | None = Field(
-        None,
-        description="a .npy with one vector for each document, in the order of the files; or, with --lengths, the "
-        "vectors of their tokens, one document after another",
-    )
-    lengths: Path | None = Field(None, description="a .npy of integers: how many tokens of --vectors each document has")
-    batch_size: int = Field(256, ge=1, description="documents in one transaction")
-
-
-_ADDING = SettingsOptions(AddingSettings, {"model": Option("-m")})
-
-
 @app.command()
-@takes_settings(adding=_ADDING, reading=READING)
+@takes_settings(adding=ADDING, reading=READING)
 def build(
     path: NewIndexPath,
     files: Files,
@@ -175,7 +154,7 @@ def build(
     encoder = _external(external, vectors, adding.model)
     given: Any = precision
     if ray is not None:
-        report = _built_on_ray(path, files, encoder, adding, reading, settings, given, address=ray, shards=shards)
+        report = built_on_ray(path, files, encoder, adding, reading, settings, given, address=ray, shards=shards)
         _print_report(report, as_json)
         return
     with (
@@ -200,7 +179,7 @@ def build(
 
 
 @app.command()
-@takes_settings(adding=_ADDING, reading=READING)
+@takes_settings(adding=ADDING, reading=READING)
 def add(
     place: IndexPlace,
     files: Files,
@@ -217,7 +196,7 @@ def add(
 
 
 @app.command()
-@takes_settings(adding=_ADDING, reading=READING)
+@takes_settings(adding=ADDING, reading=READING)
 def update(
     place: IndexPlace, files: Files, *, adding: AddingSettings, reading: ReadingSettings, as_json: Json = False
 ) -> None:
@@ -351,18 +330,7 @@ def export(
         typer.echo(f"{counted(count, 'document')} written to {output}")
 
 
-@app.command()
-def download(
-    url: Annotated[str, typer.Argument(metavar="URL", help="An index that --ray has built at a URL of fsspec.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder on this machine.")],
-) -> None:
-    """Copy an index in shards from a URL to this machine. A copy that was stopped resumes with the same command."""
-    from mlret.errors import require
-
-    require("fsspec", extra="ray", feature="reading an index at a URL")
-    from mlret.cluster.copying import download_index
-
-    typer.echo(f"{download_index(url, folder)} holds a copy of {url}")
+app.command()(download)
 
 
 @app.command()
@@ -462,43 +430,6 @@ def _extend(
 
             report = extend_index(place, files, adding.model, **how, compacting=steps)
     _print_report(report, as_json)
-
-
-def _built_on_ray(
-    path: str,
-    files: list[str],
-    encoder: ExternalEncoder | str | None,
-    adding: AddingSettings,
-    reading: ReadingSettings,
-    settings: IndexSettings,
-    precision: Precision,
-    *,
-    address: str,
-    shards: int | None,
-) -> BuildReport:
-    from mlret.errors import InputError, require
-
-    if shards is None:
-        raise InputError("--ray divides an index among its actors: give --shards, at least one for each processor")
-    require("ray", extra="ray", feature="building an index by Ray")
-    from mlret.cluster.build import build_on_ray
-
-    with documents_progress("indexing", resume="give the same command again") as progress:
-        return build_on_ray(
-            path,
-            files,
-            encoder,
-            address=address,
-            shards=shards,
-            settings=settings,
-            precision=precision,
-            vectors=adding.vectors,
-            lengths=adding.lengths,
-            batch_size=adding.batch_size,
-            max_line=reading.longest,
-            columns=reading.columns(),
-            progress=progress,
-        )
 
 
 def _settings(recipe: str | None, changes: dict[str, Any]) -> IndexSettings:
