@@ -109,6 +109,22 @@ class Shards(ABC):
         """
         raise InputError(f"{self.folder} is divided into {len(self)} shards, which have a store each: open one of them")
 
+    def store_of(self, number: int) -> Store:
+        """Return the store of a shard that is in this process.
+
+        Raises
+        ------
+        InputError
+            If it is not in this process.
+        MlretError
+            If the shard could not be opened.
+        """
+        raise InputError(f"{self.folder}: the shard {self.names[number]} is in another process")
+
+    def answering(self) -> list[int]:
+        """Return the numbers of the shards that could be opened."""
+        return list(range(len(self)))
+
     def __len__(self) -> int:
         return len(self.names)
 
