@@ -272,7 +272,8 @@ def problem_of(error: Exception, *, folders: Mapping[str, str] | None = None) ->
     if isinstance(error, Unavailable):
         return Problem("unavailable", _without_paths(str(error), folders or {}), retry_after=1)
     if isinstance(error, Corrupt) and not isinstance(error, CorruptInput):
-        return Problem("damaged", "stored data is damaged")
+        shard = f": the shard {error.field} does not answer" if error.field else ""
+        return Problem("damaged", f"stored data is damaged{shard}")
     if isinstance(error, InputError):
         kinds = {NotFound: "not-found", AlreadyExists: "conflict"}
         kind = next((name for cls, name in kinds.items() if isinstance(error, cls)), "invalid")
