@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
 TESTED_EXTRAS := kernels,files,train,trim,eval,serve,browser,dev
-EXTRAS := $(TESTED_EXTRAS),docs
+EXTRAS := $(TESTED_EXTRAS),ray,docs
 INSTALLED := $(VENV)/.installed
 # What `pip install mlret` installs, which suffices for the demonstration.
 LIGHT := $(VENV)/.light
@@ -42,7 +42,7 @@ PUBLIC := mlret/__init__.py mlret/errors.py mlret/client/async_client.py mlret/c
 	mlret/vocabulary/drafter.py mlret/vocabulary/report.py mlret/vocabulary/trim.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-slow test-gpu test-serve test-integrations test-lowest lowest lint types format docs install clean
+.PHONY: help demo test test-all test-slow test-gpu test-serve test-cluster test-integrations test-lowest lowest lint types format docs install clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2}'
@@ -52,10 +52,10 @@ demo: $(LIGHT) ## Install what mlret itself needs, if need be, then see it work
 
 test: $(INSTALLED) ## Run the quick tests of every part (some ten minutes, two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
-		-m "not thorough and not slow and not gpu and not others and not browser and not frameworks"
+		-m "not thorough and not slow and not gpu and not others and not browser and not frameworks and not cluster"
 
 test-all: $(INSTALLED) ## Run all tests but those of test-slow and test-gpu, with more examples (20 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not others and not browser and not frameworks"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not others and not browser and not frameworks and not cluster"
 
 test-slow: $(INSTALLED) ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
@@ -67,13 +67,16 @@ test-serve: $(INSTALLED) $(OTHERS_INSTALLED) $(NODE_INSTALLED) ## Test the serve
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
 		$(SERVE_TESTS)
 
+test-cluster: $(INSTALLED) ## Test building, serving and training on clusters of Ray (some three minutes)
+	$(BIN)/python -m pytest -m cluster tests/cluster
+
 test-integrations: $(FRAMEWORKS_INSTALLED) ## Test mlret within LangChain, LlamaIndex and Haystack, with their suites
 	$(FRAMEWORKS)/bin/mypy --follow-imports silent $(FRAMEWORK_MODULES)
 	OMP_NUM_THREADS=1 $(FRAMEWORKS)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m frameworks \
 		--hypothesis-profile=fast $(FRAMEWORK_TESTS)
 
 test-lowest: $(LOWEST_INSTALLED) ## Run some tests with the lowest versions allowed; LOWEST_TESTS=tests for all
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not others and not browser and not frameworks" $(LOWEST_TESTS)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not others and not browser and not frameworks and not cluster" $(LOWEST_TESTS)
 
 lowest: ## Write constraints-lowest.txt again from the bounds in pyproject.toml; needs uv
 	uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \

@@ -50,6 +50,7 @@ FEATURES = {
     "client": "the client of a server: mlret.Client, and addresses in commands",
     "serve": "the server for programs, browsers and agents (MCP), and its client",
     "browser": "tests of the web page in Chromium",
+    "ray": "an index, a server and training on several machines, by Ray",
     "haystack": "mlret in Haystack: document store, retrievers, embedders",
     "langchain": "mlret in LangChain: vector store, retriever, embeddings, document indexer",
     "llama-index": "mlret in LlamaIndex: vector store and embedding",

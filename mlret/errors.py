@@ -140,6 +140,7 @@ _EXTRA_OF = {
     "langchain_core": "langchain",
     "llama_index": "llama-index",
     "numba": "kernels",
+    "ray": "ray",
     "tokenizers": "train",
 }
 

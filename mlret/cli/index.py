@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field
 
 from mlret.cli.checking import check
+from mlret.cli.cluster_building import built_on_ray, download
 from mlret.cli.common import lines_of, print_json
-from mlret.cli.options import Option, SettingsOptions, takes_settings
+from mlret.cli.options import RayAddress, takes_settings
 from mlret.cli.places import opened_index, served_index
 from mlret.cli.progress import compaction_progress, documents_progress, texts_progress
-from mlret.cli.reading import FILES_HELP, READING, ReadingSettings
+from mlret.cli.reading import ADDING, FILES_HELP, READING, AddingSettings, ReadingSettings
 from mlret.client.addresses import is_address
 from mlret.wording import counted
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mlret.encoders.external import ExternalEncoder
     from mlret.index.build import BuildReport
     from mlret.index.ingest import Existing
@@ -31,6 +29,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
+NewIndexPath = Annotated[
+    str,
+    typer.Argument(metavar="INDEX", help="The folder of the index; with --ray also a URL, such as s3://BUCKET/NAME."),
+]
 IndexPlace = Annotated[
     str,
     typer.Argument(
@@ -62,30 +64,10 @@ WhereOption = Annotated[
 ]
 
 
-class AddingSettings(BaseModel):
-    """How the documents of files are added to an index."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str | None = Field(
-        None, description="encoder: a folder or a hub id. Default: the index's own, else the bundled one"
-    )
-    vectors: Path | None = Field(
-        None,
-        description="a .npy with one vector for each document, in the order of the files; or, with --lengths, the "
-        "vectors of their tokens, one document after another",
-    )
-    lengths: Path | None = Field(None, description="a .npy of integers: how many tokens of --vectors each document has")
-    batch_size: int = Field(256, ge=1, description="documents in one transaction")
-
-
-_ADDING = SettingsOptions(AddingSettings, {"model": Option("-m")})
-
-
 @app.command()
-@takes_settings(adding=_ADDING, reading=READING)
+@takes_settings(adding=ADDING, reading=READING)
 def build(
-    path: IndexPath,
+    path: NewIndexPath,
     files: Files,
     *,
     adding: AddingSettings,
@@ -144,6 +126,7 @@ def build(
     precision: Annotated[
         str, typer.Option("--precision", help="Encode in auto, float32 or bfloat16; see `mlret encode --help`.")
     ] = "auto",
+    ray: RayAddress = None,
     as_json: Json = False,
 ) -> None:
     """Build a new index from files. A build that was stopped resumes when the same command is given again.
@@ -159,6 +142,8 @@ def build(
         mlret index build shop.index items.csv --id-column sku --text-column description
 
         mlret index build docs.index docs 'reports/**/*.pdf'
+
+        mlret index build wiki.index wiki/*.jsonl --shards 16 --ray 10.0.0.5:6379
     """
     from mlret.index.build import build_index
 
@@ -168,6 +153,10 @@ def build(
     vectors = _load_vectors(adding.vectors, adding.lengths)
     encoder = _external(external, vectors, adding.model)
     given: Any = precision
+    if ray is not None:
+        report = built_on_ray(path, files, encoder, adding, reading, settings, given, address=ray, shards=shards)
+        _print_report(report, as_json)
+        return
     with (
         documents_progress("indexing", resume="give the same command again") as progress,
         compaction_progress() as steps,
@@ -190,7 +179,7 @@ def build(
 
 
 @app.command()
-@takes_settings(adding=_ADDING, reading=READING)
+@takes_settings(adding=ADDING, reading=READING)
 def add(
     place: IndexPlace,
     files: Files,
@@ -207,7 +196,7 @@ def add(
 
 
 @app.command()
-@takes_settings(adding=_ADDING, reading=READING)
+@takes_settings(adding=ADDING, reading=READING)
 def update(
     place: IndexPlace, files: Files, *, adding: AddingSettings, reading: ReadingSettings, as_json: Json = False
 ) -> None:
@@ -341,6 +330,9 @@ def export(
         typer.echo(f"{counted(count, 'document')} written to {output}")
 
 
+app.command()(download)
+
+
 @app.command()
 def reembed(
     path: IndexPath,
@@ -455,28 +447,9 @@ def _load_vectors(path: Path | None, lengths: Path | None) -> VectorsOfDocuments
         if lengths is not None:
             raise InputError("--lengths divides the tokens of --vectors: give these too")
         return None
-    if lengths is None:
-        return _load_array(path)
-    from mlret.index.vectors.ragged import Ragged, offsets_of
+    from mlret.index.vectors.vector_files import load_vectors
 
-    counts = _load_array(lengths)
-    if counts.ndim != 1 or counts.dtype.kind not in "iu" or (len(counts) and counts.min() < 0):
-        raise InputError(f"{lengths} holds {counts.shape} {counts.dtype}; one number of tokens for each document")
-    return Ragged(_load_array(path), offsets_of(counts))
-
-
-def _load_array(path: Path) -> NDArray[Any]:
-    import numpy as np
-
-    from mlret.errors import InputError
-
-    try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a .npy file of numbers ({error})") from error
-    if not isinstance(found, np.ndarray):
-        raise InputError(f"{path} is an archive of arrays (.npz); save the array itself with numpy.save")
-    return found
+    return load_vectors(path, lengths)
 
 
 def _external(name: str | None, vectors: VectorsOfDocuments | None, model: str | None) -> ExternalEncoder | str | None:

@@ -32,6 +32,16 @@ from pydantic.fields import FieldInfo
 
 from mlret.errors import InputError
 
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Work on a cluster of Ray: local starts one on this machine, auto uses the one that this machine is a "
+        'node of, HOST:PORT the one with this head. Needs pip install "mlret\\[ray]".',
+    ),
+]
+
 
 class Option:
     """How one field appears on the command line, where that does not follow from the field.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlret.cli.common import MAX_LINE, MAX_LINE_HELP
@@ -65,3 +67,23 @@ READING = SettingsOptions(
         "max_line": Option(metavar="MIB"),
     },
 )
+
+
+class AddingSettings(BaseModel):
+    """How the documents of files are added to an index."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = Field(
+        None, description="encoder: a folder or a hub id. Default: the index's own, else the bundled one"
+    )
+    vectors: Path | None = Field(
+        None,
+        description="a .npy with one vector for each document, in the order of the files; or, with --lengths, the "
+        "vectors of their tokens, one document after another",
+    )
+    lengths: Path | None = Field(None, description="a .npy of integers: how many tokens of --vectors each document has")
+    batch_size: int = Field(256, ge=1, description="documents in one transaction")
+
+
+ADDING = SettingsOptions(AddingSettings, {"model": Option("-m")})

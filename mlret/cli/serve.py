@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,11 +16,21 @@ from mlret.serve.settings import ServeSettings, named_folders
 if TYPE_CHECKING:
     import socket
 
+    from fastapi import FastAPI
+    from uvicorn import Server
+
+    from mlret.serve.catalogue import Reading
+
 
 @takes_settings(
     settings=SettingsOptions(
         ServeSettings,
-        {"model": Option("-m"), "root": Option(metavar="FOLDER"), "memory": Option(metavar="FOLDER")},
+        {
+            "model": Option("-m"),
+            "root": Option(metavar="FOLDER"),
+            "memory": Option(metavar="FOLDER"),
+            "ray": Option(metavar="ADDRESS"),
+        },
         omit={"indexes"},
     )
 )
@@ -48,11 +60,8 @@ def serve(
     listening = _bound(settings.host, settings.port)
     log = AccessLog(texts=settings.log_texts)
     write_warnings(log)
-    app = create_app(settings, tokens=tokens, log=log)
-    server = guarded_server(app, host=settings.host, port=settings.port, log=log)
-    server.config.lifespan = "off"  # It is run here instead, so that an error at the start is reported as any other.
 
-    async def run() -> None:
+    async def run(app: FastAPI, server: Server) -> None:
         async with app.router.lifespan_context(app):
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             port = listening.getsockname()[1]
@@ -64,11 +73,29 @@ def serve(
             await server.serve([listening])
 
     try:
-        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(run())
+        with _reading(settings) as reading:
+            app = create_app(settings, tokens=tokens, log=log, reading=reading)
+            server = guarded_server(app, host=settings.host, port=settings.port, log=log)
+            # It is run here instead, so that an error at the start is reported as any other.
+            server.config.lifespan = "off"
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                runner.run(run(app, server))
     finally:
         listening.close()
         log.close()
+
+
+@contextmanager
+def _reading(settings: ServeSettings) -> Iterator[Reading]:
+    """Yield how folders are read that replicas on a cluster read for the server."""
+    if settings.ray is None:
+        yield {}
+        return
+    from mlret.cluster.serving import served_on_ray
+
+    folders = list(settings.indexes.values())
+    with served_on_ray(folders, address=settings.ray, replicas=settings.replicas) as reading:
+        yield reading
 
 
 def _compute_in_one_thread() -> None:

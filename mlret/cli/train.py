@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from mlret.cli.options import SettingsOptions, takes_settings
+from mlret.cli.options import RayAddress, SettingsOptions, takes_settings
 from mlret.recipes import find_recipe
 from mlret.training.adapter_settings import AdapterSettings
 
@@ -40,6 +40,10 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Change a value of the recipe: key.key=value, e.g. stages.ccp.steps=100."),
     ] = None,
+    ray: RayAddress = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="With --ray: processes that train together, one per GPU.")
+    ] = 1,
 ) -> None:
     """Train an encoder by a recipe.
 
@@ -47,7 +51,7 @@ def train(
     OUTPUT/model is the result, a sentence-transformers folder. A run that was stopped at any point resumes when the
     same command is given again. Collapse and leakage are reported as warnings with their cause. If TensorBoard is
     installed, `tensorboard --logdir OUTPUT` draws the curves. On several GPUs: torchrun --nproc-per-node N -m mlret
-    train RECIPE --data FOLDER.
+    train RECIPE --data FOLDER; or mlret train RECIPE --data FOLDER --ray auto --workers N.
     """
     from mlret.training.recipe import read_recipe
     from mlret.training.run import train as run
@@ -56,9 +60,16 @@ def train(
     console = Console(stderr=True)
     output = output or Path("runs") / settings.name
     try:
-        model = run(settings, data, output, say=partial(console.print, markup=False, highlight=False, soft_wrap=True))
+        if ray is None:
+            say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+            model = run(settings, data, output, say=say)
+        else:
+            from mlret.cluster.training import train_on_ray
+
+            model = train_on_ray(settings, data, output, address=ray, workers=workers)
     except KeyboardInterrupt:
         changes = [part for override in overrides or [] for part in ("--set", override)]
+        changes += [] if ray is None else ["--ray", ray, "--workers", str(workers)]
         again = shlex.join(["mlret", "train", recipe, "--data", str(data), "--output", str(output), *changes])
         console.print(f"stopped; the last checkpoint is kept. Resume with: {again}", markup=False, soft_wrap=True)
         raise

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,8 +40,11 @@ class Part:
     language
         Language of the documents that do not state theirs.
     checked
-        Whether its beginning is read before anything else is. A pipe cannot be read again, and files of text that are
-        found in a folder are skipped with a warning if they cannot be read.
+        Whether its beginning is read before anything else is. A pipe cannot be read again.
+    found
+        Whether it is a file of text that was found in a folder: if it cannot be read, it is skipped with a warning.
+    again
+        Whether it can be read again, also by another process: it is not a pipe.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Part:
     read: Callable[[], Iterator[Step]]
     language: str | None = None
     checked: bool = True
+    found: bool = False
+    again: bool = True
 
 
 class Corpus:
@@ -121,6 +127,7 @@ class Corpus:
         self.total_bytes = sum(sizes) if all(size >= 0 for size in sizes) else None
         self.read_bytes = 0
         self.blank = 0
+        self._complete = True
 
     def __iter__(self) -> Iterator[Document]:
         """Stream the documents.
@@ -135,7 +142,7 @@ class Corpus:
         self.skipped = []
         for part in self._parts:
             found = False
-            for position, document in part.read():
+            for position, document in self._steps(part):
                 self.read_bytes = done + position
                 if document is None:
                     self.blank += 1
@@ -149,7 +156,7 @@ class Corpus:
                 raise _empty(part)
             done += max(0, part.bytes)
             self.read_bytes = done
-        if not count:
+        if not count and self._complete:
             raise InputError(f"none of the {len(self._parts)} files can be read; see the warnings")
 
     def _parts_of(self, source: str | Path) -> list[Part]:
@@ -174,7 +181,7 @@ class Corpus:
 
     def _stream(self, name: str, path: Path, opener: Callable[[Path], IO[bytes]]) -> Part:
         read = partial(read_jsonl, path, opener, columns=self._columns, longest=self._max_line)
-        return Part(name, -1, read, checked=False)
+        return Part(name, -1, read, checked=False, again=False)
 
     def _found(self, name: str, files: Sequence[Path]) -> list[Part]:
         """Return the parts of the files of known kinds that were found in a folder or by a pattern."""
@@ -189,24 +196,72 @@ class Corpus:
             raise InputError(f"{path}: unknown kind of file; give {_KINDS_IN_WORDS}")
         if not compressed and (read := text_reader(path, kind)) is not None:
             size = path.stat().st_size
-            return Part(str(path), size, partial(self._texts, path, size, read, found), checked=not found)
+            return Part(str(path), size, partial(_texts, size, read), checked=not found, found=found)
         records = record_reader(path, kind, self._columns, self._max_line)
         assert records is not None
         return Part(str(path), path.stat().st_size, records, language_of_path(path))
 
-    def _texts(self, path: Path, size: int, read: Callable[[], Iterator[Document]], found: bool) -> Iterator[Step]:
-        """Stream the documents of a file of text; one that was found in a folder is skipped if it cannot be read."""
+    def _steps(self, part: Part) -> Iterable[Step]:
+        """Stream the documents of a part; a file of text that was found in a folder is skipped if it cannot be read."""
+        if not part.found:
+            return part.read()
         try:
-            # Of a file that was found all documents are read first, so that it is stored completely or not at all.
-            documents = iter(list(read())) if found else read()
+            return list(part.read())  # All of it is read first, so that it is stored completely or not at all.
         except InputError as error:
-            if not found:
-                raise
-            self.skipped.append(str(path))
+            self.skipped.append(part.name)
             warn(f"{error} (skipped)", FileWarning)
-            return
-        for document in documents:
-            yield size, document
+            return ()
+
+    def divided(self, size: int) -> list[Corpus]:
+        """Divide the sources into several corpora that hold the same documents in the same order.
+
+        They can be pickled, so that other processes read them. Large files are not divided.
+
+        Parameters
+        ----------
+        size
+            The number of bytes from which on a corpus takes no further files.
+
+        Raises
+        ------
+        InputError
+            If a source is a pipe, which only this process can read.
+        """
+        groups: list[list[Part]] = []
+        room = 0
+        for part in self._parts:
+            if not part.again:
+                raise InputError(f"{part.name}: a stream is read by one process only; write it to a file first")
+            if room <= 0:
+                groups.append([])
+                room = size
+            groups[-1].append(part)
+            room -= max(0, part.bytes)
+        return [self._of(group) for group in groups]
+
+    def _of(self, parts: list[Part]) -> Corpus:
+        some = copy(self)
+        some._parts, some.skipped, some.read_bytes, some.blank = parts, [], 0, 0
+        some._complete = False  # If none of its files can be read, those of another corpus perhaps can.
+        some.total_bytes = sum(part.bytes for part in parts) if all(part.bytes >= 0 for part in parts) else None
+        return some
+
+    def states(self) -> list[tuple[str, int, int]]:
+        """Return of each source the name, the size in bytes, and the time of the last change in nanoseconds.
+
+        The time is 0 where it is unknown.
+        """
+        found = []
+        for part in self._parts:
+            path = Path(part.name)
+            found.append((part.name, part.bytes, path.stat().st_mtime_ns if path.is_file() else 0))
+        return found
+
+
+def _texts(size: int, read: Callable[[], Iterator[Document]]) -> Iterator[Step]:
+    """Stream the documents of a file of text."""
+    for document in read():
+        yield size, document
 
 
 def read_documents(path: str | Path, *, columns: Columns | None = None) -> Iterator[Document]:

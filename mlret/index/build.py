@@ -72,7 +72,7 @@ class BuildReport:
 
 def build_index(
     path: str | Path,
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path] | Corpus,
     encoder: AnyEncoder | str | Path | None = None,
     *,
     settings: IndexSettings | None = None,
@@ -97,7 +97,8 @@ def build_index(
     path
         The folder to create.
     sources
-        What to read: files, folders, patterns, or data sets of the hub; see :class:`mlret.data.corpus.Corpus`.
+        What to read: files, folders, patterns, or data sets of the hub; see :class:`mlret.data.corpus.Corpus`. A corpus
+        is read as it is.
     encoder
         The encoder, its folder or its hub id; ``None`` for the bundled one.
     settings, shards
@@ -138,7 +139,7 @@ def build_index(
     check_precision(precision)
     if shards is not None:
         check_shards(shards)
-    corpus = Corpus(sources, max_line=max_line, columns=columns)
+    corpus = sources if isinstance(sources, Corpus) else Corpus(sources, max_line=max_line, columns=columns)
     if has_manifest(path):  # An encoder that is named is loaded, to compare it with the index; the default is not.
         with Index.open(path, encoder) as index:
             raise AlreadyExists(

@@ -30,6 +30,16 @@ from mlret.index.cutting import Cutter
 from mlret.index.hits import IndexInfo
 from mlret.index.ingest import encode_documents
 from mlret.index.settings import check_settings
+from mlret.index.sharding.merged_info import merged_info
+from mlret.index.sharding.shards_manifest import (
+    contents_of,
+    gathered,
+    has_shards,
+    manifest_of,
+    read_shards,
+    shard_name,
+    write_shards,
+)
 from mlret.index.storage.creation import start_over
 from mlret.index.storage.lock import LOCK, WriterLock
 from mlret.index.storage.manifest import VECTORS, Manifest, read_manifest, write_manifest, written_of
@@ -130,7 +140,7 @@ def reembed_folder(
         A summary of the new folder.
     """
     path, output = Path(path), Path(output)
-    manifest = read_manifest(path)
+    manifest = manifest_of(path)
     if manifest.kind != kind:
         names = {
             "memory": f"a memory store: mlret memory reembed --store {path} -o {output}",
@@ -143,6 +153,56 @@ def reembed_folder(
     check_vacant(output)
     model = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
     building = beside(output, "reembedding")
+    if has_shards(path):
+        info = _copy_shards(path, building, model, kind, progress, compacting)
+    else:
+        info = _copy_folder(path, building, model, progress, compacting)
+    try:
+        building.replace(output)
+    except OSError as error:  # Another process has created the folder in the meantime.
+        raise MlretError(f"{output} cannot be made ({error.strerror}); the copy is in {building}") from error
+    fsync_folder(output.resolve().parent)
+    return replace(info, path=str(output))
+
+
+def _copy_shards(
+    path: Path,
+    building: Path,
+    model: AnyEncoder,
+    kind: Literal["index", "memory"],
+    progress: Progress | None,
+    compacting: Compacting | None,
+) -> IndexInfo:
+    """Copy each shard, and return a summary of all. Shards that were copied before are kept if they did not change."""
+    shards = read_shards(path).shards
+    building.mkdir(parents=True, exist_ok=True)
+    total, before = sum(contents_of(path / info.folder).documents for info in shards), 0
+
+    def report(done: int, _: int) -> None:
+        if progress is not None:
+            progress(before + done, total)
+
+    infos = []
+    for number, info in enumerate(shards):
+        source, target = path / info.folder, building / shard_name(number)
+        if target.exists():
+            _check_begun(target, _manifest_with(read_manifest(source), model))
+            old, new = contents_of(source), contents_of(target)
+            if (old.documents, old.checksum) != (new.documents, new.checksum):
+                shutil.rmtree(target)
+        if not target.exists():
+            reembed_folder(source, target, model, kind=kind, progress=report, compacting=compacting)
+        with closing(Store(target)) as store:
+            infos.append(summary_of(store))
+        before += infos[-1].documents
+    write_shards(building, gathered(building, len(shards)))
+    return merged_info(building, infos)
+
+
+def _copy_folder(
+    path: Path, building: Path, model: AnyEncoder, progress: Progress | None, compacting: Compacting | None
+) -> IndexInfo:
+    """Copy an index that is not divided, and return a summary of it."""
     for _ in range(_ROUNDS):
         copied = _copy_records(path, building, model)
         with closing(Store(building)) as store:
@@ -151,13 +211,7 @@ def reembed_folder(
             break
     with closing(Store(building)) as store:
         _seal(store, compacting)
-        info = replace(summary_of(store), path=str(output))
-    try:
-        building.replace(output)
-    except OSError as error:  # Another process has created the folder in the meantime.
-        raise MlretError(f"{output} cannot be made ({error.strerror}); the copy is in {building}") from error
-    fsync_folder(output.resolve().parent)
-    return info
+        return summary_of(store)
 
 
 def _copy_records(path: Path, building: Path, encoder: AnyEncoder) -> int:

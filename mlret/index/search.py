@@ -9,6 +9,7 @@ text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,7 +30,6 @@ from mlret.index.sharding.gathering import Shards
 from mlret.index.sharding.placement import shard_of
 from mlret.index.sharding.shard import (
     EVERYTHING,
-    Candidates,
     Channel,
     Completed,
     Fetched,
@@ -46,6 +46,7 @@ Rows = NDArray[np.int64]
 
 # The number of documents that each channel contributes to the fused ranking.
 _DEPTH = 100
+_CHANNELS = ("dense", "lexical")
 
 
 def check_mode(mode: str | None) -> Mode | None:
@@ -265,7 +266,6 @@ class _Search:
             [query.vector for query in self._queries],
             plans,
             exact=self._exact,
-            named=self._count > 1,
         )
         found: dict[int, Found] = self._ask(
             "candidates",
@@ -286,11 +286,40 @@ class _Search:
             self._shards.check_filter(self._condition, sum(one.allowed or 0 for one in found.values()), self._alive)
         return found
 
+    def _width(self, k: int) -> int:
+        """Return how many documents each shard is asked for at first.
+
+        The best documents are divided among the shards at random, so that hardly ever more than this many are in one.
+        """
+        mean = k / len(self._alive)
+        return k if self._count == 1 else min(k, math.ceil(mean + 4 * math.sqrt(mean) + 4))
+
+    def _enough(
+        self, channels: Sequence[tuple[Mapping[int, Channel | None], _Merged | None]], width: int, k: int
+    ) -> bool:
+        """Return whether no shard may have more of the ``k`` best documents than it was asked for."""
+        for parts, merged in channels:
+            for part in parts.values():
+                if part is None or merged is None or len(part.scores) < width:
+                    continue
+                if len(merged.scores) < k or part.scores[-1] >= merged.scores[-1]:
+                    return False
+        return True
+
     def _dense(self) -> list[Ranked]:
-        found = self._candidates(self._k)
+        width = self._width(self._k)
+        while True:
+            found = self._candidates(width)
+            parts = [
+                {shard: one.candidates[place].dense for shard, one in found.items()}
+                for place in range(len(self._queries))
+            ]
+            channels = [self._merged(some, self._k) for some in parts]
+            if width == self._k or self._enough(list(zip(parts, channels, strict=True)), width, self._k):
+                break
+            width = self._k
         ranked = []
-        for place in range(len(self._queries)):
-            best = self._merged({shard: one.candidates[place].dense for shard, one in found.items()}, self._k)
+        for best in channels:
             scores = best.scores.tolist()
             parts = [{"dense": one} for one in scores]
             kind: ScoreKind = "cosine" if self._cosine else "maxsim"
@@ -343,12 +372,18 @@ class _Search:
         # A single shard reads further n-grams by itself until it has found k texts; several are asked again.
         least = k if self._count == 1 else 0
         plans = [plan_search(sorted(set(ngrams(text))), statistics, allowed, least=least) for text in texts]
+        width = self._width(k)
         while True:
-            found = self._candidates(k, plans, prepared)
-            merged = []
+            found = self._candidates(width, plans, prepared)
+            merged, every = [], []
             for place in range(len(texts)):
                 some = {shard: one.candidates[place] for shard, one in found.items()}
-                merged.append((self._merged_channel(some, "dense", k), self._merged_channel(some, "lexical", k)))
+                dense, lexical = ({shard: getattr(one, name) for shard, one in some.items()} for name in _CHANNELS)
+                merged.append((self._merged_if_any(dense, k), self._merged_if_any(lexical, k)))
+                every += [(dense, merged[-1][0]), (lexical, merged[-1][1])]
+            if width < k and not self._enough(every, width, k):
+                width = k
+                continue
             lacking = False
             for place, (_, lexical) in enumerate(merged):
                 if self._count > 1 and plans[place].reads_more and lexical is not None and lexical.texts < k:
@@ -356,8 +391,7 @@ class _Search:
             if not lacking:
                 return merged
 
-    def _merged_channel(self, some: Mapping[int, Candidates], name: str, k: int) -> _Merged | None:
-        parts = {shard: getattr(one, name) for shard, one in some.items()}
+    def _merged_if_any(self, parts: Mapping[int, Channel | None], k: int) -> _Merged | None:
         return None if any(part is None for part in parts.values()) else self._merged(parts, k)
 
     def _merged(self, parts: Mapping[int, Channel | None], k: int) -> _Merged:
@@ -367,14 +401,23 @@ class _Search:
             [(_, part)] = some
             return _Merged(part.scores, part.rows, part.passages, part.similarities, part.texts)
         scores = np.concatenate([part.scores for _, part in some])
-        ids = [id for _, part in some for id in part.ids]
-        order = best_first(scores, k, lambda places: [ids[place] for place in places.tolist()])
         numbers = np.concatenate([part.rows * self._count + shard for shard, part in some])
+        order = best_first(scores, k, lambda places: self._ids(numbers[places]))
         passages = np.concatenate([part.passages for _, part in some])
         known = [part.similarities for _, part in some if part.similarities is not None]
         similarities = np.concatenate(known)[order] if len(known) == len(some) else None
         texts = sum(part.texts for _, part in some)
         return _Merged(scores[order], numbers[order], passages[order], similarities, texts)
+
+    def _ids(self, numbers: Rows) -> list[str]:
+        """Return the ids of documents, for those that have one score."""
+        places = {shard: np.flatnonzero(numbers % self._count == shard) for shard in self._alive}
+        rows = {shard: (numbers[some] // self._count).tolist() for shard, some in places.items() if len(some)}
+        found: dict[int, list[str]] = self._ask("ids", {shard: (some,) for shard, some in rows.items()})
+        ids = np.empty(len(numbers), dtype=object)
+        for shard, some in found.items():
+            ids[places[shard]] = some
+        return ids.tolist()
 
     def _cosines(self, similarities: Sequence[float]) -> list[float | None]:
         """Return similarities as cosines.
@@ -457,4 +500,4 @@ def _restrictions(restriction: Restriction, shards: int) -> list[Restriction]:
 
 def _by_channel(values: NDArray[np.float64]) -> dict[str, float]:
     """Return the values of the channels by name, without those that are NaN."""
-    return {name: value for name, value in zip(("dense", "lexical"), values.tolist(), strict=True) if value == value}
+    return {name: value for name, value in zip(_CHANNELS, values.tolist(), strict=True) if value == value}

@@ -13,6 +13,9 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
 from mlret.index.index import Index
 from mlret.index.search import Mode
+from mlret.index.sharding.one_shard import OneShard
+from mlret.index.sharding.placement import shard_of
+from mlret.index.vectors.space import AnySpace
 from mlret.memory.maintenance.thresholds import bundled_thresholds
 from mlret.memory.scope import Scope, check_scope
 from mlret.memory.search.candidates import Query
@@ -34,21 +37,26 @@ class OpenMemory:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._folder = _folder_of(index)
+        # The open folders: one, or one for each shard by its number; opened here so that erasures are completed.
+        self._opened: dict[int, Folder] = {}
+        for number in self._index.shards.answering():
+            self._numbered(number)
         # The settings that the thresholds were last read from, and the thresholds.
         self._calibrated: tuple[list[tuple[Any, ...]], DuplicateThresholds | None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_index": self._index, "_calibrated": None}
+        return {"_index": self._index, "_calibrated": None, "_opened": {}}
 
     @property
     def folder(self) -> Folder:
-        """The open folder of the store, for programs that work on it directly, such as the server.
+        """The open folder of a store that is not divided, for programs that work on it directly.
 
         Raises
         ------
         MlretError
-            If the memory has been closed; only here is that checked.
+            If the memory has been closed; only here and in :meth:`folder_of` is that checked.
+        InputError
+            If the store is divided into shards; :meth:`folder_of` returns that of a scope.
 
         Examples
         --------
@@ -56,15 +64,56 @@ class OpenMemory:
         2
         """
         _ = self._index.store
-        try:
-            return self._folder
-        except AttributeError:  # It was unpickled, and is used for the first time. Of several threads one wins.
-            folder: Folder = vars(self).setdefault("_folder", _folder_of(self._index))
-            return folder
+        return self._numbered(0)
+
+    def folder_of(self, scope: Scope) -> Folder:
+        """Return the open folder that holds the records of a scope: that of its tenant, if the store is divided.
+
+        Parameters
+        ----------
+        scope
+            A checked scope.
+
+        Examples
+        --------
+        >>> memory.folder_of(anna) is memory.folder
+        True
+        """
+        return self._numbered(shard_of(scope.get("tenant", ""), len(self._index.shards)))
+
+    def _folders(self) -> list[Folder]:
+        """Return all open folders."""
+        return [self._numbered(number) for number in range(len(self._index.shards))]
+
+    def _numbered(self, number: int) -> Folder:
+        shards = self._index.shards
+        store = shards.store_of(number)
+        folder = self._opened.get(number)
+        if folder is None or folder.store is not store:
+            index = self._index
+            if shards.divided:
+                index = Index(OneShard(store, load=lambda: self._index.encoder))
+            # Of several threads that use an unpickled memory for the first time, one wins.
+            folder = self._opened.setdefault(number, _folder_of(index))
+            if folder.store is not store:  # The shard was opened again.
+                folder = self._opened[number] = _folder_of(index)
+        return folder
+
+    @property
+    def space(self) -> AnySpace:
+        """The space of the vectors of the store.
+
+        Examples
+        --------
+        >>> memory.space.manifest.dims
+        384
+        """
+        return self._index.shards.space
 
     def _memory(self, scope: Scope) -> MemoryStore:
         """Return the memory as a scope sees it, after checking the scope."""
-        return MemoryStore(self.folder, check_scope(scope))
+        checked = check_scope(scope)
+        return MemoryStore(self.folder_of(checked), checked)
 
     @property
     def path(self) -> Path:
@@ -104,7 +153,10 @@ class OpenMemory:
         >>> memory.get("nuts", anna) is None
         True
         """
-        self.folder.refresh()
+        if self._index.shards.divided:
+            self._index.refresh()
+        for folder in self._folders():
+            folder.refresh()
 
     def close(self) -> None:
         """Close the store. Closing is optional: every operation is already committed when its method returns.
@@ -121,9 +173,8 @@ class OpenMemory:
     def __repr__(self) -> str:
         if self._index._closed:
             return f"Memory({str(self.path)!r}, closed)"
-        return (
-            f"Memory({str(self.path)!r}, {counted(len(self._folder), 'record')}, {self._folder.store.manifest.encoder})"
-        )
+        count = sum(map(len, self._folders()))
+        return f"Memory({str(self.path)!r}, {counted(count, 'record')}, {self._index.manifest.encoder})"
 
     def _repr_html_(self) -> str:
         return f"<div>{as_html(repr(self))}</div>"
@@ -162,7 +213,7 @@ class OpenMemory:
 
     def _query(self, text: str, language: str | None, mode: Mode | None, vector: Any = None) -> Query:
         """Return a query with its vector: the given one or the text's; none if the search compares words alone."""
-        space = self.folder.store.space
+        space = self.space
         if vector is not None:
             [given] = space.check_queries([vector])
             return Query(text, language, given)
@@ -186,7 +237,7 @@ class OpenMemory:
         >>> thresholds.duplicate > thresholds.related
         True
         """
-        folder = self.folder
+        folder = self._numbered(self._index.shards.answering()[0])  # All shards have the same.
         rows = folder.records.read(tables.SETTING, (THRESHOLDS,))
         if self._calibrated is None or rows != self._calibrated[0]:
             fingerprint = folder.store.manifest.fingerprint

@@ -45,6 +45,42 @@ class Memory(MemoryReading, MemoryWriting, MemoryEditing):
     """
 
     @classmethod
+    def create(
+        cls, path: str | Path, encoder: AnyEncoder | str | Path | None = None, *, shards: int | None = None
+    ) -> Memory:
+        """Create an empty memory store and open it.
+
+        Parameters
+        ----------
+        path
+            The folder to create.
+        encoder
+            The encoder, its folder or its hub id; ``None`` for the bundled one.
+        shards
+            Divide the tenants among this many shards, which are stores in folders of their own: all records of a tenant
+            are in the shard of its name, and those without a tenant in one of them. ``None`` for one store.
+
+        Returns
+        -------
+        Memory
+            The open store.
+
+        Raises
+        ------
+        InputError
+            If something exists at ``path`` already.
+
+        Examples
+        --------
+        >>> from mlret import Memory
+        >>> with Memory.create("tenants.memory", shards=4) as tenants:
+        ...     added = tenants.add("The invoice is due on Friday.", {"tenant": "acme", "user": "anna"})
+        ...     len(tenants)
+        1
+        """
+        return cls(Index.create(path, encoder, kind="memory", schema=tables.SCHEMA, shards=shards))
+
+    @classmethod
     def open(cls, path: str | Path, encoder: AnyEncoder | str | Path | None = None) -> Memory:
         """Open a memory store, creating it if it does not exist.
 

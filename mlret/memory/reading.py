@@ -411,4 +411,4 @@ class MemoryReading(OpenMemory):
 
     def __len__(self) -> int:
         """Return the number of records that can be found, in all scopes."""
-        return len(self.folder)
+        return sum(map(len, self._folders()))

@@ -415,8 +415,9 @@ class MemoryWriting(OpenMemory):
                 "an encoder with a vector for each token is not calibrated: only the same text is a duplicate"
             )
         thresholds = calibrate(self.encoder, texts, groups, precision=precision, seed=seed)
-        with self.folder.writing():
-            self.folder.store.commit(
-                lambda connection: tables.write_setting(connection, THRESHOLDS, thresholds.to_dict())
-            )
+        for folder in self._folders():
+            with folder.writing():
+                folder.store.commit(
+                    lambda connection: tables.write_setting(connection, THRESHOLDS, thresholds.to_dict())
+                )
         return thresholds

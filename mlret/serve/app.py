@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 
 from mlret import __version__
-from mlret.serve.catalogue import Catalogue
+from mlret.serve.catalogue import Catalogue, Reading
 from mlret.serve.guards import Guards
 from mlret.serve.limits.access_log import AccessLog
 from mlret.serve.limits.body import BodyLimits
@@ -44,7 +44,13 @@ Every error is a problem document (RFC 9457) that names the field and how to fix
 a crash of the server, when the answer says so."""
 
 
-def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log: AccessLog | None = None) -> FastAPI:
+def create_app(
+    settings: ServeSettings,
+    *,
+    tokens: TokenStore | None = None,
+    log: AccessLog | None = None,
+    reading: Reading | None = None,
+) -> FastAPI:
     """Return the application. Its folders are opened when it is started, and closed when it is ended.
 
     Parameters
@@ -55,6 +61,8 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
         The tokens; those in the file of the settings unless given.
     log
         The log, which the caller closes; one to standard error unless given.
+    reading
+        How folders are read that other processes read for the server; see :class:`mlret.serve.catalogue.Catalogue`.
 
     Returns
     -------
@@ -70,7 +78,7 @@ def create_app(settings: ServeSettings, *, tokens: TokenStore | None = None, log
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        catalogue = Catalogue(settings, folders)
+        catalogue = Catalogue(settings, folders, reading)
         app.state.service = service = Service(settings, catalogue)
         warming = None
         try:

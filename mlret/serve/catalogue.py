@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from mlret.serve.security.principal import no_index
 from mlret.serve.settings import NAME, ServeSettings
 from mlret.serve.work.encoders import Encoders, ServedEncoder
 from mlret.serve.work.handles import IndexHandle, MemoryHandle
+
+Reading = Mapping[Path, Callable[[AnyEncoder | None], Index]]
 
 # The folder of an index that is being deleted gets such a name first, so that a crash leaves no half of an index.
 _REMOVED = re.compile(rf"\.{NAME}\.[0-9a-f]{{8}}\.removed")
@@ -104,6 +106,8 @@ class Catalogue:
     folders
         Path of each open folder -> the name that clients know it by, which messages name instead of the path. It is
         kept up to date.
+    reading
+        Folder -> a function that opens it for reading, where other processes read it for the server.
 
     Attributes
     ----------
@@ -111,7 +115,8 @@ class Catalogue:
         The encoders of the indexes, and that of new ones.
     """
 
-    def __init__(self, settings: ServeSettings, folders: dict[str, str]) -> None:
+    def __init__(self, settings: ServeSettings, folders: dict[str, str], reading: Reading | None = None) -> None:
+        self._reading = reading or {}
         self.root = settings.root
         self.folders = folders
         self._settings = settings
@@ -241,7 +246,7 @@ class Catalogue:
 
     async def _open(self, name: str, folder: Path, *, removable: bool) -> None:
         encoding = await self._encoding_of(folder)
-        handle = await IndexHandle.open(folder, encoding.shared)
+        handle = await IndexHandle.open(folder, encoding.shared, reading=self._reading.get(folder))
         self.folders[str(folder)] = name
         lexical = manifest_of(folder).settings.lexical
         self._indexes[name] = ServedIndex(folder, encoding, name, handle, lexical, removable)

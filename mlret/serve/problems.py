@@ -31,7 +31,17 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from mlret.errors import AlreadyExists, Corrupt, CorruptInput, Forbidden, InputError, Locked, MlretError, NotFound
+from mlret.errors import (
+    AlreadyExists,
+    Corrupt,
+    CorruptInput,
+    Forbidden,
+    InputError,
+    Locked,
+    MlretError,
+    NotFound,
+    Unavailable,
+)
 
 MEDIA_TYPE = "application/problem+json"
 Place = Literal["body", "query", "path", "header"]
@@ -259,8 +269,11 @@ def problem_of(error: Exception, *, folders: Mapping[str, str] | None = None) ->
         return Problem("forbidden", str(error), headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
     if isinstance(error, Locked):
         return Problem("unavailable", "another process is writing; nothing was changed", retry_after=1)
+    if isinstance(error, Unavailable):
+        return Problem("unavailable", _without_paths(str(error), folders or {}), retry_after=1)
     if isinstance(error, Corrupt) and not isinstance(error, CorruptInput):
-        return Problem("damaged", "stored data is damaged")
+        shard = f": the shard {error.field} does not answer" if error.field else ""
+        return Problem("damaged", f"stored data is damaged{shard}")
     if isinstance(error, InputError):
         kinds = {NotFound: "not-found", AlreadyExists: "conflict"}
         kind = next((name for cls, name in kinds.items() if isinstance(error, cls)), "invalid")

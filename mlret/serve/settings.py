@@ -44,6 +44,12 @@ class ServeSettings(BaseModel):
         120.0, gt=0, description="seconds that the work on a request may take; a stream of documents has no deadline"
     )
     most_requests: int = Field(128, ge=1, description="requests that are worked on at once")
+    ray: str | None = Field(
+        None,
+        description="answer from replicas on a cluster of Ray, one deployment for each shard of an index: local starts "
+        "one on this machine, auto uses the one that this machine is a node of, HOST:PORT the one with this head",
+    )
+    replicas: int = Field(1, ge=1, description="with --ray: replicas of each shard")
     log_texts: bool = Field(False, description="write paths, queries and bodies to the log, which hold users' texts")
 
 

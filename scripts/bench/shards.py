@@ -3,9 +3,9 @@
     python scripts/bench/shards.py
     python scripts/bench/shards.py --documents 100000 --shards 8 --queries 200
 
-The documents have words of the sample in ten languages and random vectors of 384 dimensions. Each query is searched once,
-alternately in both indexes, after fifty others; the medians of wall time and of processor time (of all threads) are
-printed.
+The documents have words of the sample in ten languages and random vectors of 384 dimensions. Each query is searched
+once, alternately in both indexes, after fifty others; the medians of wall time and of processor time (of all threads)
+are printed.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ class Handle(Generic[S]):
     ----------
     opened
         Opens the folder. It is called once in each thread.
+    reading
+        Opens what the threads that read see, if that is not the folder itself.
     readers
         Number of threads that read; by default one less than there are processors, and four at most.
     most_reads, most_writes
@@ -55,12 +57,13 @@ class Handle(Generic[S]):
         self,
         opened: Callable[[], S],
         *,
+        reading: Callable[[], S] | None = None,
         readers: int | None = None,
         most_reads: int = 1024,
         most_writes: int = 256,
     ) -> None:
         count = readers or usual_readers()
-        self._readers = Crew("reads", opened, count=count, most_waiting=most_reads, refusal=self.refusal)
+        self._readers = Crew("reads", reading or opened, count=count, most_waiting=most_reads, refusal=self.refusal)
         self._writer = Crew("writes", opened, most_waiting=most_writes, refusal=self.refusal)
 
     def refusal(self, waiting: str | None) -> Exception:

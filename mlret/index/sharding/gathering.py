@@ -109,6 +109,22 @@ class Shards(ABC):
         """
         raise InputError(f"{self.folder} is divided into {len(self)} shards, which have a store each: open one of them")
 
+    def store_of(self, number: int) -> Store:
+        """Return the store of a shard that is in this process.
+
+        Raises
+        ------
+        InputError
+            If it is not in this process.
+        MlretError
+            If the shard could not be opened.
+        """
+        raise InputError(f"{self.folder}: the shard {self.names[number]} is in another process")
+
+    def answering(self) -> list[int]:
+        """Return the numbers of the shards that could be opened."""
+        return list(range(len(self)))
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -153,18 +169,16 @@ class Shards(ABC):
             raise self.unanswered(answers.failed)
         return answers.found
 
-    def unanswered(self, failed: Mapping[int, Exception]) -> Exception:
-        """Return the error to raise if shards do not answer: that of the first, with its name."""
+    def unanswered(self, failed: Mapping[int, Exception]) -> MlretError:
+        """Return the error to raise if shards do not answer: that of the first, with its name, also as ``field``."""
         number = min(failed)
         error, name = failed[number], self.names[number]
         others = f" (nor do {len(failed) - 1} others)" if len(failed) > 1 else ""
         what = f"{self.folder}: the shard {name} does not answer{others}: {first_line(error)}"
+        found = type(error)(what) if isinstance(error, MlretError) else MlretError(what)
         if isinstance(error, NotFound):  # Its folder is missing, which is not the fault of the caller.
-            found: Exception = Corrupt(what)
-        elif isinstance(error, MlretError):
-            found = type(error)(what)
-        else:
-            found = MlretError(what)
+            found = Corrupt(what)
+        found.field = name
         found.__cause__ = error
         return found
 

@@ -112,7 +112,7 @@ class LocalShard:
             order = self._best_first(scores, rows, wanted.k)
             chosen = rows[order]
             nearest_passages = chosen if passages is rows else passages[order]
-            channels.append(Channel(scores[order], chosen, self._named(wanted, chosen), nearest_passages))
+            channels.append(Channel(scores[order], chosen, nearest_passages))
         return channels
 
     def _matching_words(
@@ -134,18 +134,14 @@ class LocalShard:
                 ascending = np.argsort(rows)
                 passages = np.array(rows)
                 similarities[ascending], passages[ascending] = self._similarities(vector, rows[ascending])
-        return Channel(scores, rows, self._named(wanted, rows), passages, similarities, found.texts)
+        return Channel(scores, rows, passages, similarities, found.texts)
 
     def _best_first(self, scores: NDArray[np.float64], rows: Rows, k: int) -> NDArray[np.int64]:
-        return best_first(scores, k, lambda places: self._ids(rows[places]))
+        return best_first(scores, k, lambda places: self.ids(rows[places].tolist()))
 
-    def _named(self, wanted: Wanted, rows: Rows) -> Sequence[str]:
-        return self._ids(rows) if wanted.named else ()
-
-    def _ids(self, rows: Rows) -> list[str]:
-        """Return the ids of rows; an empty one for a row that was deleted meanwhile."""
-        ids = self.store.records.ids(rows.tolist())
-        return [ids.get(row, "") for row in rows.tolist()]
+    def ids(self, rows: Sequence[int]) -> list[str]:
+        ids = self.store.records.ids(rows)
+        return [ids.get(row, "") for row in rows]
 
     def complete(self, incomplete: Sequence[Incomplete]) -> list[Completed]:
         return [self._completed(one) for one in incomplete]

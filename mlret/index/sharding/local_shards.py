@@ -23,8 +23,11 @@ from mlret.index.storage.manifest import Manifest, has_manifest
 from mlret.index.store.store import Store
 from mlret.index.vectors.exact import Device
 
-# Methods that one shard after another runs: they encode or build, for which each takes all processors.
-_IN_TURN = frozenset({"store_batch", "compact", "tune"})
+# Methods that one shard after another runs: they encode or build, for which each takes all processors, or they read so
+# little that starting a thread takes longer.
+_IN_TURN = frozenset(
+    {"store_batch", "compact", "tune", "prepare", "complete", "ids", "fetch", "state", "get", "stored"}
+)
 
 
 class LocalShards(Shards):
@@ -72,6 +75,15 @@ class LocalShards(Shards):
 
     def compact(self, due: bool, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:
         return [choice for some in self.every("compact", due, progress) for choice in some]
+
+    def store_of(self, number: int) -> Store:
+        shard = self._shards[number]
+        if isinstance(shard, Exception):
+            raise self.unanswered({number: shard})
+        return shard.store
+
+    def answering(self) -> list[int]:
+        return [number for number, shard in self._shards.items() if isinstance(shard, LocalShard)]
 
     def _open(self) -> None:
         """Open the shards that are not open."""

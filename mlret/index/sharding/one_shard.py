@@ -29,12 +29,24 @@ class OneShard(Shards):
         The open folder.
     encoder
         The encoder; ``None`` to load it when it is first needed.
+    load
+        Returns the encoder instead, if it is shared with others.
     """
 
-    def __init__(self, store: Store, encoder: AnyEncoder | None = None) -> None:
+    def __init__(
+        self, store: Store, encoder: AnyEncoder | None = None, *, load: Callable[[], AnyEncoder] | None = None
+    ) -> None:
         super().__init__(store.folder, (store.folder.name,), encoder, store.device)
         self._store = store
+        self._load = load
         self._shard = LocalShard(store, lambda: self.encoder, self._filters)
+
+    @property
+    def encoder(self) -> AnyEncoder:
+        return super().encoder if self._load is None else self._load()
+
+    def store_of(self, number: int) -> Store:
+        return self._store
 
     @property
     def manifest(self) -> Manifest:

@@ -37,7 +37,7 @@ def shard_of(key: str, shards: int) -> int:
     --------
     >>> from mlret.index.sharding.placement import shard_of
     >>> [shard_of(id, 4) for id in ("train", "maize", "library")]
-    [0, 1, 3]
+    [2, 2, 3]
     """
     digest = hashlib.blake2b(key.encode("utf-8"), digest_size=8).digest()
     return int.from_bytes(digest, "little") % shards

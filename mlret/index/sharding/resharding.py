@@ -42,6 +42,7 @@ from mlret.index.store import compaction
 from mlret.index.store.new_folder import create_folder
 from mlret.index.store.store import Store
 from mlret.index.tokens.codec import TokenCodec
+from mlret.index.tokens.stored_tokens import CodedTokens
 from mlret.index.tokens.token_segments import TokenSegment
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.tokens.token_writing import Batch, TokenSealer, batches_of
@@ -161,8 +162,7 @@ def _copies(segment: TokenSegment, codec: TokenCodec | None) -> bool:
         return False
     if segment.info.units is None:  # in float16
         return True
-    own = segment.tokens.codec
-    return codec is not None and _same(own, codec)
+    return codec is not None and isinstance(segment.tokens, CodedTokens) and _same(segment.tokens.codec, codec)
 
 
 def _same(one: TokenCodec, other: TokenCodec) -> bool:
@@ -182,7 +182,7 @@ def _carry_segment(
     passages = source.records.passages
     alive = np.setdiff1d(segment.numbers, source.records.tombstones.read(), assume_unique=True)
     owners, sizes = np.unique(passages.owners(alive), return_counts=True)
-    rows = owners[passages.counts(owners) == sizes]
+    rows: NDArray[np.int64] = owners[passages.counts(owners) == sizes]
     coded = segment.info is not None and segment.info.units is not None
     for number, some in _by_shard(source, rows, len(targets)).items():
         target = targets[number]

@@ -2,7 +2,8 @@
 
 Each call is coarse and takes a batch of queries, and all that it takes and returns can be pickled, so that a shard may
 be in another process or on another machine. A search takes at most four calls: the statistics of the query's words,
-the candidates of each channel, the scores that channels lack for candidates of others, and the documents of the hits.
+the candidates of each channel, the scores that channels lack for candidates of others, and the documents of the hits;
+more only if candidates of several shards have one score, or most of the best are in one shard.
 """
 
 from __future__ import annotations
@@ -87,8 +88,6 @@ class Wanted:
         Which documents may be found.
     exact
         Compare with every vector, without the accelerators.
-    named
-        Return the ids of all candidates, to merge them with those of other shards.
     prepared
         What this shard answered when it was asked for the statistics of the same queries.
     """
@@ -99,7 +98,6 @@ class Wanted:
     plans: Sequence[LexicalPlan] = ()
     restriction: Restriction = EVERYTHING
     exact: bool = False
-    named: bool = False
     prepared: Prepared | None = None
 
 
@@ -112,8 +110,6 @@ class Channel(NamedTuple):
         ``(n,)`` float64.
     rows
         ``(n,)`` int64: the rows of the records.
-    ids
-        Their ids, if these were wanted; otherwise empty.
     passages
         ``(n,)`` int64: the row of the passage that is nearest to the query; that of the record for a document that was
         not cut.
@@ -126,7 +122,6 @@ class Channel(NamedTuple):
 
     scores: Floats
     rows: Rows
-    ids: Sequence[str]
     passages: Rows
     similarities: Floats | None = None
     texts: int = 0
@@ -263,6 +258,9 @@ class Shard(Protocol):
 
     def complete(self, incomplete: Sequence[Incomplete]) -> list[Completed]:
         """Return what the fusion of channels needs to know of the candidates of queries."""
+
+    def ids(self, rows: Sequence[int]) -> list[str]:
+        """Return the ids of documents by row; an empty one for a document that is no longer stored."""
 
     def fetch(self, rows: Sequence[int]) -> Fetched:
         """Return documents by row."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import MlretError
 from mlret.index.index import Index
 from mlret.index.reembedding import reembed_folder
+from mlret.index.sharding.placement import shard_of
+from mlret.index.sharding.shards_manifest import has_shards, read_shards
 from mlret.index.storage.records import RECORDS, Records
 from mlret.index.verify import Problem, verify_index
 from mlret.memory.records import text_of
@@ -18,8 +22,10 @@ from mlret.memory.storage.folder import Folder
 from mlret.memory.storage.journal import NewVersion, read_entries
 from mlret.memory.storage.lexical_scores import grams_of
 from mlret.memory.storage.table_checks import table_problems
+from mlret.wording import counted
 
 _BATCH = 256
+_TENANTS = "SELECT DISTINCT tenant FROM memory_scopes"
 
 
 def verify(
@@ -41,6 +47,32 @@ def verify(
     problems = verify_index(path, encoder, repair=repair, say=say)
     if any(not problem.repaired for problem in problems):
         return problems
+    if not has_shards(path):
+        return _tables(path, encoder, problems, repair=repair, say=say)
+    for number, info in enumerate(read_shards(path).shards):
+        found = _tables(path / info.folder, encoder, [], repair=repair, say=say)
+        found += _tenants(path / info.folder, number, len(read_shards(path).shards))
+        problems += [replace(problem, file=f"{info.folder}/{problem.file}") for problem in found]
+    return problems
+
+
+def _tenants(path: Path, number: int, shards: int) -> Iterator[Problem]:
+    """Yield a problem if a shard holds records of tenants that belong to others."""
+    with closing(Records(path / RECORDS)) as records:
+        odd = [tenant for (tenant,) in records.read(_TENANTS) if shard_of(tenant, shards) != number]
+    if odd:
+        yield Problem(RECORDS, f"records of {counted(len(odd), 'tenant')} belong to other shards", repairable=False)
+
+
+def _tables(
+    path: Path,
+    encoder: AnyEncoder | None,
+    problems: list[Problem],
+    *,
+    repair: bool,
+    say: Callable[[str], None] | None,
+) -> list[Problem]:
+    """Return the problems of an index, and those of the tables of a memory in it."""
     try:
         with Index.open(path, encoder, kind="memory") as index:
             folder = Folder(index)

@@ -84,7 +84,7 @@ async def add_memories(service: Service, principal: Principal, wanted: MemoryAdd
     key = receipt_key(principal.id, wanted.key) if wanted.key else ""
     with service.keys.reserved(_PLACE, key):
         digest = _digest(wanted, scope) if key else b""
-        if key and (earlier := await served.handle.read(partial(_receipts, key=key))):
+        if key and (earlier := await served.handle.read(partial(_receipts, scope=scope, key=key))):
             if earlier[0].digest != digest:
                 raise other_body()
             answered: list[dict[str, Any]] = json.loads(earlier[0].answer)
@@ -92,7 +92,7 @@ async def add_memories(service: Service, principal: Principal, wanted: MemoryAdd
         drafts = await anyio.to_thread.run_sync(_drafts, wanted)
 
         def write(memory: Memory) -> list[dict[str, Any]]:
-            store = MemoryStore(memory.folder, scope)
+            store = MemoryStore(memory.folder_of(scope), scope)
 
             def also(connection: sqlite3.Connection, added: list[Added]) -> None:
                 if key:
@@ -126,8 +126,8 @@ def _taken(wanted: MemoryAdding, drafts: Sequence[Draft], error: AlreadyExists) 
     return Problem("conflict", str(error), field=field, place="body", fix="Leave the id out, or choose another one.")
 
 
-def _receipts(memory: Memory, key: str) -> list[Receipt]:
-    return receipts_of(memory.folder.records, key)
+def _receipts(memory: Memory, scope: Scope, key: str) -> list[Receipt]:
+    return receipts_of(memory.folder_of(scope).records, key)
 
 
 def _digest(wanted: MemoryAdding, scope: Scope) -> bytes:

@@ -131,7 +131,7 @@ async def search_memory_explained(
     for query, language, vector in zip(wanted.queries, languages, vectors, strict=True):
 
         def read(memory: Memory, query: str = query, language: str | None = language, vector: Any = vector) -> Found:
-            [prepared] = memory.folder.store.space.queries(vector[np.newaxis] if vector.ndim == 1 else [vector])
+            [prepared] = memory.space.queries(vector[np.newaxis] if vector.ndim == 1 else [vector])
             return memory.search(
                 query,
                 scope,
@@ -217,7 +217,7 @@ async def list_memories(
     )
 
     def read(memory: Memory) -> MemoryPage:
-        store = MemoryStore(memory.folder, scope)
+        store = MemoryStore(memory.folder_of(scope), scope)
         identity = store.store.manifest.identity
         after = 0 if cursor is None else row_of(cursor, identity)
         with store.lock:

@@ -94,7 +94,7 @@ async def import_memories(
 
 
 def _lines_of(memory: Memory, scope: Scope, ids: Sequence[str], *, vectors: bool) -> bytes:
-    records = export_records(MemoryStore(memory.folder, scope), ids, vectors=vectors)
+    records = export_records(MemoryStore(memory.folder_of(scope), scope), ids, vectors=vectors)
     return b"".join(json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in records)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -69,9 +70,20 @@ class IndexHandle(ServedHandle[Index]):
     """An open index; see :class:`ServedHandle`."""
 
     @classmethod
-    async def open(cls, path: Path, encoder: AnyEncoder | None = None, *, readers: int | None = None) -> Self:
-        """Open an index; see :meth:`mlret.index.index.Index.open` for the parameters and what it raises."""
-        return await cls(lambda: Index.open(path, encoder), readers=readers).checked()
+    async def open(
+        cls,
+        path: Path,
+        encoder: AnyEncoder | None = None,
+        *,
+        readers: int | None = None,
+        reading: Callable[[AnyEncoder | None], Index] | None = None,
+    ) -> Self:
+        """Open an index; see :meth:`mlret.index.index.Index.open` for the parameters and what it raises.
+
+        ``reading`` opens what is read, if other processes read the folder for this one.
+        """
+        read = None if reading is None else partial(reading, encoder)
+        return await cls(lambda: Index.open(path, encoder), readers=readers, reading=read).checked()
 
     async def search(self, wanted: Wanted) -> list[Hits]:
         """Search for queries, together with those of other requests that wait.
