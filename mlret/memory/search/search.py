@@ -131,7 +131,7 @@ def search(store: MemoryStore, request: Request) -> Found:
             return Found((), scope, len(visible), reason)
         found = _widened(store, request, found, visible, mode)
         found = _sorted_by_id(store, found)
-        question = _question(request)
+        question = _question(store, request, found, mode)
         ranked = weighted(_terms(store, request, question, found, now), request.weights)
         if request.rerank is not None:
             ranked = _reranked(store, request, found, ranked)
@@ -171,7 +171,7 @@ def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedS
     mode: Mode = request.mode or "hybrid"
     found = candidates(store, request.queries, visible, request.k, mode)
     found = _widened(store, request, found, visible, mode)
-    terms = _terms(store, request, _question(request), found, now)
+    terms = _terms(store, request, _question(store, request, found, mode), found, now)
     order = weighted(terms, request.weights).order.tolist()
     ids = [columns.ids.by_number[one] for one in columns.record[found.positions].tolist()]
     best = [place for rank, place in enumerate(order) if rank < _LOGGED or ids[place] in used]
@@ -218,10 +218,13 @@ def _sorted_by_id(store: MemoryStore, found: Candidates) -> Candidates:
     return found[order]
 
 
-def _question(request: Request) -> Question:
+def _question(store: MemoryStore, request: Request, found: Candidates, mode: Mode) -> Question:
+    """Return the question; its language is detected where words or dates are compared, which need it anyway."""
     query = request.queries[0]
     now = datetime.now(UTC).astimezone() if request.now is None else times.read_instant(request.now, "now")
-    return Question(query.text, query.language, now)
+    timed = request.ranking.dates and (store.columns.event_from[found.positions] != UNTIMED).any()
+    worded = mode == "hybrid" and not np.isnan(found.lexical).all()
+    return Question(query.text, query.language if worded or timed else query.given, now)
 
 
 def _terms(
@@ -280,7 +283,7 @@ def _asked(
     positions, scores
         ``(n,)`` positions of the candidates, and the sums of their other terms.
     """
-    if not (ranking.persons or ranking.cues):
+    if question.language is None or not (ranking.persons or ranking.cues):
         return {}
     heads = np.argsort(-scores, kind="stable")[:COMPARED]
     texts = _texts(store, positions[heads])
