@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from mlret.memory.maintenance.upkeep import verify
 from mlret.memory.memory import Memory
-from mlret.memory.search.ranking import Ranking
+from mlret.memory.search.ranking import CHANNELS_ALONE
 from tests.conftest import WORDS
 from tests.index.made import DIMS, vector_of
 from tests.memory.made import brute_force, open_memory, same_ranking
 
 USERS = 100
-PLAIN = Ranking(contiguity=0, links=0, dates=0, collapse=False)
+PLAIN = CHANNELS_ALONE
 
 
 def scope_of(user: int) -> dict[str, str]:

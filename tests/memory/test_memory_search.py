@@ -16,14 +16,14 @@ from mlret.errors import InputError
 from mlret.memory.memory import Memory
 from mlret.memory.search import candidates
 from mlret.memory.search.nearest import _FEW
-from mlret.memory.search.ranking import Ranking, retention
+from mlret.memory.search.ranking import CHANNELS_ALONE, Ranking, retention
 from mlret.memory.text.duplicates import DuplicateThresholds
 from tests.conftest import WORDS
 from tests.index.made import vector_of
 from tests.memory.made import add, brute_force, keep, open_memory, same_ranking
 
 ME = {"user": "u1"}
-PLAIN = Ranking(contiguity=0, links=0, dates=0, collapse=False)
+PLAIN = CHANNELS_ALONE
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_score_is_the_sum_of_its_terms(tmp_path: Path) -> None:
         assert len(found) == 4 and found.searched == 4
         for hit in found:
             terms = {name: value for name, value in hit.scores.items() if name not in ("dense", "lexical")}
-            assert set(terms) == {"meaning", "words", "contiguity", "links", "date", "decay"}
+            assert set(terms) == {"meaning", "words", "contiguity", "window", "links", "date", "decay"}
             assert 1 / (1 + math.exp(-sum(terms.values()))) == pytest.approx(hit.score, abs=1e-5)
             assert (hit.kind, hit.cosine) == ("fused", hit.scores["dense"])
             assert hit.why

@@ -66,7 +66,7 @@ def test_a_cosine_to_which_something_was_added_is_not_called_a_cosine(tmp_path: 
         memory.add("the cat", ME, language="en", vector=near(0.9), event_time=DAY)
         asked = {**ASKED, "now": DAY + timedelta(days=1), "mode": "dense"}
         [hit] = memory.search("the cat yesterday", ME, **asked)
-        assert hit.kind == "fused" and hit.score == pytest.approx(1 / (1 + math.exp(-1.9)), abs=1e-5)
+        assert hit.kind == "fused" and hit.score == pytest.approx(1 / (1 + math.exp(-2.9)), abs=1e-5)
         [plain] = memory.search("the cat yesterday", ME, ranking=Ranking(dates=0), **asked)
         assert (plain.kind, plain.score) == ("cosine", plain.cosine)
         [scored] = memory.search("the cat", ME, rerank=lambda _, texts: [7.0] * len(texts), **ASKED)

@@ -6,7 +6,9 @@ Those that come with mlret are 300 in twelve languages. Written for mlret; CC0.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -132,6 +134,21 @@ def read_situations(path: Path) -> list[Situation]:
     if not found:
         raise InputError(f"{path}: has no situations; write one JSON object on each line")
     return list(found.values())
+
+
+def development_half(situations: Sequence[Situation]) -> frozenset[str]:
+    """Return the ids of the situations that the ranking was tuned on: of each kind the half with the lower SHA-256.
+
+    Parameters
+    ----------
+    situations
+        All situations that come with mlret.
+    """
+    kinds: dict[str, list[str]] = {}
+    for situation in situations:
+        kinds.setdefault(situation.kind, []).append(situation.id)
+    halves = (sorted(ids, key=lambda id: sha256(id.encode()).hexdigest())[: len(ids) // 2] for ids in kinds.values())
+    return frozenset(id for half in halves for id in half)
 
 
 def _parsed(line: str, where: str) -> Situation:

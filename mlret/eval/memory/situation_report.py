@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from mlret.encoders.encoder import Encoder
-from mlret.eval.memory.situation_data import Situation
-from mlret.eval.memory.situation_scores import DEFAULTS, VARIANTS, Outcome, ask_all
+from mlret.eval.memory.situation_data import Situation, development_half
+from mlret.eval.memory.situation_scores import Outcome, ask_all
+from mlret.eval.memory.variants import DEFAULTS, VARIANTS
 from mlret.eval.report import Figures, Picture, Report, source_of
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.significance import bootstrap_interval
@@ -22,7 +23,8 @@ PROTOCOL = (
     "Each situation is a user of its own: its records are stored in the order of their days, with their languages, and "
     "its question is asked on a later day. ranked: an answer comes first, and every answer comes before every record "
     "that must not come before it. said: exactly the records that no longer hold name a record that replaces them. "
-    "right: both. Written for mlret; no language model is used."
+    "right: both. Of each kind, the half whose ids have the lower SHA-256 was used to tune the ranking, and the "
+    "other half was not looked at. Written for mlret; no language model is used."
 )
 METRICS: dict[str, Callable[[Outcome], bool]] = {
     "right": lambda one: one.right,
@@ -32,6 +34,7 @@ METRICS: dict[str, Callable[[Outcome], bool]] = {
     "said": lambda one: one.said,
 }
 OWN, OTHER = "asked in the records' language", "asked in another language"
+TUNED, HELD_OUT = "half that the ranking was tuned on", "held-out half"
 _SHOWN = ("right", "ranked", "said")
 _RESAMPLES = 2_000
 
@@ -66,6 +69,7 @@ def evaluate_situations(encoder: Encoder, situations: Sequence[Situation], *, da
             _features_table(encoder, outcomes),
             _groups_table("By kind of situation", defaults, {kind: groups[kind] for kind in _kinds(situations)}),
             _groups_table("By language of the records", defaults, {code: groups[code] for code in languages}),
+            _groups_table("By half", defaults, {name: groups[name] for name in (TUNED, HELD_OUT)}),
             _groups_table("By language of the question", defaults, {name: groups[name] for name in (OWN, OTHER)}),
         ],
         systems=systems,
@@ -86,7 +90,7 @@ def situation_pictures(results: Mapping[str, Any]) -> list[Picture]:
     """Return the plot of all ways to ask by kind of situation from the content of ``report.json``."""
     name = next(iter(results["systems"]))
     labels = {system: system.removeprefix(f"{name}, ") for system in results["figures"]} | {name: DEFAULTS}
-    rest = (AVERAGE, OWN, OTHER)
+    rest = (AVERAGE, OWN, OTHER, TUNED, HELD_OUT)
     groups = [group for group in results["figures"][name] if group not in rest and not _is_code(group)]
     columns = [AVERAGE, *groups, *(asked for asked in (OWN, OTHER) if asked in results["figures"][name])]
     values = [[figures[group]["ranked"] for group in columns] for figures in results["figures"].values()]
@@ -100,12 +104,14 @@ def _is_code(group: str) -> bool:
 
 
 def _groups(situations: Sequence[Situation]) -> dict[str, list[int]]:
-    """Return the rows of each group: all, each kind, each language, and by whether question and records differ."""
+    """Return the rows of each group: all, kinds, languages, whether question and records differ, and halves."""
     groups: dict[str, list[int]] = {AVERAGE: list(range(len(situations)))}
-    for name in (*_kinds(situations), *_languages(situations), OWN, OTHER):
+    for name in (*_kinds(situations), *_languages(situations), OWN, OTHER, TUNED, HELD_OUT):
         groups[name] = []
+    tuned = development_half(situations)
     for row, situation in enumerate(situations):
-        for name in (situation.kind, _language(situation), OTHER if situation.crosses else OWN):
+        asked, half = OTHER if situation.crosses else OWN, TUNED if situation.id in tuned else HELD_OUT
+        for name in (situation.kind, _language(situation), asked, half):
             groups[name].append(row)
     return groups
 

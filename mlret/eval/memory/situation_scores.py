@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from mlret.encoders.encoder import Encoder
 from mlret.eval.memory.situation_data import Situation, SituationRecord
-from mlret.index.search import Mode
+from mlret.eval.memory.variants import VARIANTS, Variant
 from mlret.memory.memory import Memory
 from mlret.memory.results import Found
-from mlret.memory.search.ranking import Ranking
 
 _NOON = time(12, tzinfo=UTC)
 Text = tuple[str, str]
@@ -66,44 +65,6 @@ class Outcome:
     def right(self) -> bool:
         """Whether all of it is right."""
         return self.ranked and self.said
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A way to ask: the defaults, or the defaults with one feature switched.
-
-    Attributes
-    ----------
-    name
-        What is switched, for tables.
-    ranking
-        Terms that are added to the score.
-    mode
-        Channels that are searched.
-    compared
-        Whether texts are compared with the records before them when they are added.
-    """
-
-    name: str
-    ranking: Ranking = field(default_factory=Ranking)
-    mode: Mode = "hybrid"
-    compared: bool = True
-
-
-DEFAULTS = "defaults"
-VARIANTS = (
-    Variant(DEFAULTS),
-    Variant("meaning alone", mode="dense"),
-    Variant("words alone", mode="lexical"),
-    Variant("without contiguity", Ranking(contiguity=0)),
-    Variant("without links", Ranking(links=0)),
-    Variant("without dates", Ranking(dates=0)),
-    Variant("without collapsing", Ranking(collapse=False)),
-    Variant("with decay", Ranking(decay=0.5, tau_days=365)),
-    Variant("by session", Ranking(sessions=True)),
-    Variant("nothing compared on adding", compared=False),
-)
-"""The ways to ask that the benchmark compares; the first is that of a memory as it comes."""
 
 
 def ask_all(

@@ -80,6 +80,21 @@ class Ranking:
     sessions: bool = False
 
 
+CHANNELS_ALONE = Ranking(
+    contiguity=0,
+    window=0,
+    links=0,
+    dates=0,
+    speaker=0,
+    persons=0,
+    cues=0,
+    occasions=False,
+    succession=False,
+    collapse=False,
+)
+"""The ranking by the channels' scores, without any further term."""
+
+
 @dataclass(frozen=True)
 class Ranked:
     """Ranked candidates with their score terms.

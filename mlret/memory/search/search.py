@@ -19,17 +19,11 @@ from mlret.memory import times
 from mlret.memory.records import MemoryRecord
 from mlret.memory.results import Found, MemoryHit
 from mlret.memory.scope import check_scope
+from mlret.memory.search.asked import asked_terms, occasion_pairs, pairs_in_question
 from mlret.memory.search.candidates import Candidates, Query, candidates, weigh
 from mlret.memory.search.fitted_weights import LoggedSearch, weighted
 from mlret.memory.search.nearest import similarities
-from mlret.memory.search.questions import (
-    COMPARED,
-    Question,
-    before,
-    cue_bonus,
-    occasions,
-    person_bonus,
-)
+from mlret.memory.search.questions import Question
 from mlret.memory.search.ranking import (
     Ranked,
     collapse,
@@ -131,16 +125,16 @@ def search(store: MemoryStore, request: Request) -> Found:
             return Found((), scope, len(visible), reason)
         found = _widened(store, request, found, visible, mode)
         found = _sorted_by_id(store, found)
-        question = _question(request)
+        question = _question(store, request, found, mode)
         ranked = weighted(_terms(store, request, question, found, now), request.weights)
         if request.rerank is not None:
             ranked = _reranked(store, request, found, ranked)
         if request.ranking.sessions:
             ranked = _by_session(store, found, ranked)
         pairs = exclusions(store.columns, found.positions) if request.ranking.succession else []
-        ranked = settle(ranked, _in_question(store, question, found, pairs)) if pairs else ranked
+        ranked = settle(ranked, pairs_in_question(store, question, found, pairs)) if pairs else ranked
         if request.ranking.occasions and question.cues & {"q_last", "q_first"}:
-            ranked = settle(ranked, _occasions(store, question, found, ranked), "occasion")
+            ranked = settle(ranked, occasion_pairs(store, question, found, ranked), "occasion")
         groups = _groups(store, request, found, ranked)[:k]
         hits = _hits(store, request, found, ranked, groups, mode, excluded_by(store.columns, found.positions, pairs))
         return Found(tuple(hits), scope, len(visible))
@@ -171,7 +165,7 @@ def logged(store: MemoryStore, request: Request, used: Sequence[str]) -> LoggedS
     mode: Mode = request.mode or "hybrid"
     found = candidates(store, request.queries, visible, request.k, mode)
     found = _widened(store, request, found, visible, mode)
-    terms = _terms(store, request, _question(request), found, now)
+    terms = _terms(store, request, _question(store, request, found, mode), found, now)
     order = weighted(terms, request.weights).order.tolist()
     ids = [columns.ids.by_number[one] for one in columns.record[found.positions].tolist()]
     best = [place for rank, place in enumerate(order) if rank < _LOGGED or ids[place] in used]
@@ -218,10 +212,13 @@ def _sorted_by_id(store: MemoryStore, found: Candidates) -> Candidates:
     return found[order]
 
 
-def _question(request: Request) -> Question:
+def _question(store: MemoryStore, request: Request, found: Candidates, mode: Mode) -> Question:
+    """Return the question; its language is detected where words or dates are compared, which need it anyway."""
     query = request.queries[0]
     now = datetime.now(UTC).astimezone() if request.now is None else times.read_instant(request.now, "now")
-    return Question(query.text, query.language, now)
+    timed = request.ranking.dates and (store.columns.event_from[found.positions] != UNTIMED).any()
+    worded = mode == "hybrid" and not np.isnan(found.lexical).all()
+    return Question(query.text, query.language if worded or timed else query.given, now)
 
 
 def _terms(
@@ -245,7 +242,7 @@ def _terms(
     if ranking.speaker and question.names_speakers:
         bonus = speaker_bonus(store, question, positions, ranking.speaker)
         terms |= {"speaker": bonus} if bonus.any() else {}
-    terms |= _asked(store, ranking, question, positions, sum(terms.values(), np.zeros(len(positions))))
+    terms |= asked_terms(store, ranking, question, positions, sum(terms.values(), np.zeros(len(positions))))
     if ranking.decay:
         there = [columns.statuses[columns.ids.by_number[one]] for one in columns.record[positions]]
         ends = columns.event_to[positions]
@@ -266,66 +263,6 @@ def _dated(
     if np.isnan(starts).all() or not question.windows:
         return None
     return time_bonus(starts, columns.event_to[positions] / 1e6, question.windows, request.ranking.dates)
-
-
-def _asked(
-    store: MemoryStore, ranking: Ranking, question: Question, positions: Positions, scores: NDArray[np.float64]
-) -> dict[str, NDArray[np.float64]]:
-    """Return the terms of what the question asks for, over the candidates that are best so far; none if all are zero.
-
-    Parameters
-    ----------
-    store, ranking, question
-        The memory, the weights and the question.
-    positions, scores
-        ``(n,)`` positions of the candidates, and the sums of their other terms.
-    """
-    if not (ranking.persons or ranking.cues):
-        return {}
-    heads = np.argsort(-scores, kind="stable")[:COMPARED]
-    texts = _texts(store, positions[heads])
-    values = {
-        "persons": person_bonus(question, texts, ranking.persons) if ranking.persons else np.zeros(len(heads)),
-        "cues": cue_bonus(question, texts, ranking.cues) if ranking.cues else np.zeros(len(heads)),
-    }
-    terms = {name: np.zeros(len(positions)) for name, some in values.items() if some.any()}
-    for name, term in terms.items():
-        term[heads] = values[name]
-    return terms
-
-
-def _texts(store: MemoryStore, positions: Positions) -> list[tuple[str, str | None]]:
-    """Return the texts of versions with their languages; :meth:`MemoryStore.fetch` checks those that are returned."""
-    rows = store.columns.row[positions].tolist()
-    documents = store.records.fetch(rows)
-    return [(documents[row].text, documents[row].language) if row in documents else ("", None) for row in rows]
-
-
-def _in_question(
-    store: MemoryStore, question: Question, found: Candidates, pairs: list[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Return the pairs of records that replace each other, in the order that the question asks for."""
-    columns = store.columns
-    places = sorted({place for pair in pairs for place in pair})
-    starts = columns.valid_from[found.positions[places]]
-    ages = dict(zip(places, starts.tolist(), strict=True))
-    if "q_before" in question.cues:
-        texts = dict(zip(places, _texts(store, found.positions[places]), strict=True))
-        return before(question, pairs, texts, ages)
-    if question.windows:
-        latest = max(window.end for window in question.windows).timestamp() * 1e6
-        return [pair for pair in pairs if ages[pair[0]] < latest]
-    return pairs
-
-
-def _occasions(store: MemoryStore, question: Question, found: Candidates, ranked: Ranked) -> list[tuple[int, int]]:
-    """Return pairs of candidates, as indices before ranking, of which the first is the occasion that is asked for."""
-    columns = store.columns
-    heads = ranked.order[:COMPARED]
-    positions = found.positions[heads]
-    starts = np.where(columns.event_from[positions] == UNTIMED, np.nan, columns.event_from[positions] / 1e6)
-    pairs = occasions(question, ranked.scores[:COMPARED].tolist(), _texts(store, positions), starts.tolist())
-    return [(int(heads[one]), int(heads[other])) for one, other in pairs]
 
 
 def _pairs(store: MemoryStore, positions: Positions) -> list[tuple[int, int]]:
@@ -439,7 +376,7 @@ def _hits(
             yields_to=excluded.get(place, ()),
         )
         conflicts = _conflicts(store, request, record) if request.conflicts else ()
-        hits.append(replace(hit, why=_why(request, hit), conflicts=conflicts))
+        hits.append(replace(hit, why=_why(store, request, hit), conflicts=conflicts))
     return hits
 
 
@@ -472,7 +409,7 @@ def _cosines(store: MemoryStore, request: Request, found: Candidates, places: Se
     return [None if np.isnan(one) else float(one) for one in cosines]
 
 
-def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
+def _why(store: MemoryStore, request: Request, hit: MemoryHit) -> tuple[str, ...]:
     """Return an explanation of each term of a hit's score."""
     found = []
     if "dense" in hit.scores:
@@ -486,6 +423,11 @@ def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
         "links": "a linked record",
         "decay": "its age",
         "date": "the date that is asked for",
+        "window": "a passage of its session",
+        "speaker": "who said it",
+        "persons": "whom it is about",
+        "cues": "what is asked for",
+        "occasion": "the last or first time that is asked for",
         "session": "the score of its session",
         TERM: "what it takes the place of, or what takes its place",
         "rerank": "the reranker",
@@ -494,7 +436,9 @@ def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
         if hit.scores.get(name):
             found.append(f"{cause} {hit.scores[name]:+.3f}")
     if hit.yields_to:
-        found.append(f"it is superseded or contradicted by {', '.join(hit.yields_to)}")
+        starts = [store.columns.valid_from[store.columns.statuses[id].position] for id in hit.yields_to]
+        since = times.from_micros(int(min(starts))).date().isoformat()
+        found.append(f"it is superseded or contradicted by {', '.join(hit.yields_to)} since {since}")
     if hit.also:
         found.append(f"{len(hit.also)} more with the same content")
     if hit.record.state != "active":
@@ -503,11 +447,15 @@ def _why(request: Request, hit: MemoryHit) -> tuple[str, ...]:
 
 
 def _conflicts(store: MemoryStore, request: Request, record: MemoryRecord) -> tuple[MemoryRecord, ...]:
-    """Return the other versions of a record and the active records that contradict it, within the scope."""
+    """Return the other versions of a record, and the active records that it replaces or contradicts or the reverse.
+
+    Only those within the scope are returned.
+    """
     columns = store.columns
     scope = request.selection.scope
     versions = columns.versions[record.id]
-    others = {end for link in columns.links.get(record.id, ()) if link[1] == CONTRADICTS for end in (link[0], link[2])}
+    links = [link for link in columns.links.get(record.id, ()) if link[1] in (SUPERSEDES, CONTRADICTS)]
+    others = {end for link in links for end in (link[0], link[2])}
     positions = [
         columns.statuses[id].position
         for id in sorted(others - {record.id})

@@ -201,7 +201,7 @@ _RULES = (
     _Rule("now", overlap=0.25, margin=0.04),
     _Rule("now", "like", overlap=0.3, margin=-0.01),
     _Rule("changed", overlap=0.3, margin=-0.01),
-    _Rule("changed", "live", shared=0, margin=-0.08),
+    _Rule("changed", "live", shared=0, margin=-0.1),
     _Rule("changed", "changed", shared=0, margin=-0.01, person=True),
     _Rule("cancelled", "plan"),
     _Rule("harm", "like", margin=-0.15),
