@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,8 +61,15 @@ class Mem0Ranker:
         self._memory.embedding_model = self._given
 
     def facts(self) -> dict[str, Any]:
-        """Return the encoder, the version of mem0 and its store."""
-        facts = {"version": version("mem0ai"), "store": "local Qdrant", "infer": False, "depth": DEPTH}
+        """Return the encoder, the version of mem0, its store, and whether it also searches for words."""
+        facts = {
+            "version": version("mem0ai"),
+            "store": "local Qdrant",
+            "infer": False,
+            "depth": DEPTH,
+            # Without fastembed mem0 searches by meaning alone.
+            "keywords": importlib.util.find_spec("fastembed") is not None,
+        }
         return {**encoder_facts(self.encoder), **facts}
 
     def rank(self, encoded: EncodedHistory) -> list[list[int]]:

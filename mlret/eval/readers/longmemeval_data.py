@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from mlret.errors import InputError
-from mlret.eval.histories.history import History, HistoryDocument, Question, ReadingNotes
+from mlret.eval.readers.history import History, HistoryDocument, Question, ReadingNotes
 from mlret.eval.readers.json_array import read_array
 from mlret.eval.readers.json_values import parsed
 
