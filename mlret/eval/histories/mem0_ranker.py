@@ -8,14 +8,16 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.eval.histories.rankers import DEPTH, EncodedHistory, encoder_facts
+
+if TYPE_CHECKING:
+    from mlret.encoders.encoder import Encoder
 
 TESTED = "2.2"
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from mlret.encoders.encoder import Encoder
 from mlret.eval.histories.mem0_ranker import Mem0Ranker
 from mlret.eval.histories.rankers import Bm25Ranker, ChannelRanker, HistoryRanker, MemoryRanker, RandomRanker
+
+if TYPE_CHECKING:
+    from mlret.encoders.encoder import Encoder
 
 SYSTEMS = ("memory", "hybrid", "dense", "lexical", "bm25", "random", "mem0")
 WITH_ENCODER = ("memory", "hybrid", "dense", "mem0")

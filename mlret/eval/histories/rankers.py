@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import mlret
-from mlret.encoders.encoder import Encoder
 from mlret.eval.bm25 import DESCRIPTION, NAME, Bm25
 from mlret.eval.memory.channels import Records
 from mlret.eval.readers.history import History
+
+if TYPE_CHECKING:
+    from mlret.encoders.encoder import Encoder
 
 DEPTH = 100
 """Documents that a memory returns for a question."""
