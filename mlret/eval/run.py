@@ -29,8 +29,8 @@ def evaluate(
     ----------
     benchmark
         ``"tatoeba"``, ``"mrtydi"``, ``"miracl"``, ``"mmarco"``, ``"beir"``, ``"xor-retrieve"``, ``"xquad-r"``,
-        ``"bitext"``, ``"alignment"``, ``"memory"``, ``"memory-situations"``, or a benchmark that another package
-        registered.
+        ``"bitext"``, ``"alignment"``, ``"memory"``, ``"memory-situations"``, ``"longmemeval"``, ``"locomo"``,
+        ``"beam"``, ``"memoryagentbench"``, or a benchmark that another package registered.
     data
         Path of the benchmark's folder, in the benchmark's own layout. ``"ir_datasets"`` downloads Mr.TyDi, MIRACL,
         mMARCO or BEIR by name instead; ``"bundled"`` is what comes with mlret for ``"memory-situations"``.

@@ -29,7 +29,7 @@ def test_every_benchmark_needs_no_more_than_its_data(name: str) -> None:
     [
         ("benchmark: tatoeba\ndata: x\nmodle: y\n", "modle: Extra inputs are not permitted; the keys are name"),
         ("benchmark: tatoeba\n", "data: Field required"),
-        ("benchmark: mteb\ndata: x\n", "benchmark: unknown; there are alignment, beir"),
+        ("benchmark: mteb\ndata: x\n", "benchmark: unknown; there are alignment, beam, beir"),
         ("data: x\n", "benchmark: none named; there are alignment"),
         ("benchmark: [tatoeba]\ndata: x\n", "benchmark: unknown; there are alignment"),
         ("benchmark: tatoeba\ndata: x\nbatch_size: 0\n", "batch_size: Input should be greater"),

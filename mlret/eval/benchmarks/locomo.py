@@ -12,8 +12,8 @@ from mlret.eval.histories.history_benchmark import OPTIONS, HistorySettings, his
 from mlret.eval.registry import register
 
 if TYPE_CHECKING:
-    from mlret.eval.histories.history import History, Question, ReadingNotes
     from mlret.eval.histories.history_report import HistoryProtocol
+    from mlret.eval.readers.history import History, Question, ReadingNotes
 
 ALL = "average of all five categories"
 _DESCRIPTION = (

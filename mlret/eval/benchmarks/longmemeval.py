@@ -12,8 +12,8 @@ from mlret.eval.histories.history_benchmark import HistorySettings, history_benc
 from mlret.eval.registry import register
 
 if TYPE_CHECKING:
-    from mlret.eval.histories.history import History, Question, ReadingNotes
     from mlret.eval.histories.history_report import HistoryProtocol
+    from mlret.eval.readers.history import History, Question, ReadingNotes
 
 PRINTED = "average of print_retrieval_metrics"
 _DESCRIPTION = (

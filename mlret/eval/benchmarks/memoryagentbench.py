@@ -13,8 +13,8 @@ from mlret.eval.histories.history_benchmark import OPTIONS, HistorySettings, his
 from mlret.eval.registry import Names, register
 
 if TYPE_CHECKING:
-    from mlret.eval.histories.history import History, Question, ReadingNotes
     from mlret.eval.histories.history_report import HistoryProtocol
+    from mlret.eval.readers.history import History, Question, ReadingNotes
 
 _DESCRIPTION = (
     "Texts, questions and answers of https://huggingface.co/datasets/ai-hyz/MemoryAgentBench. The benchmark itself "

@@ -17,8 +17,8 @@ from mlret.eval.registry import MEMORY, Benchmark, Names, Settings
 if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder
     from mlret.encoders.multi_vector import AnyEncoder
-    from mlret.eval.histories.history import History, ReadingNotes
     from mlret.eval.histories.history_report import HistoryProtocol
+    from mlret.eval.readers.history import History, ReadingNotes
     from mlret.eval.report import Report
 
 OPTIONS = ("data", "granularity", "systems", "models", "language", "sample", "seed", "resume")
@@ -91,9 +91,9 @@ def _evaluate(
     read: Callable[[ReadingNotes], Iterator[History]],
 ) -> Report:
     from mlret.data.languages import normalise_language
-    from mlret.eval.histories.history import ReadingNotes
     from mlret.eval.histories.history_report import evaluate_histories
-    from mlret.eval.histories.rankers import WITH_ENCODER, make_rankers
+    from mlret.eval.histories.ranker_names import WITH_ENCODER, make_rankers
+    from mlret.eval.readers.history import ReadingNotes
 
     systems = _systems(given)
     language = normalise_language(given.language) if given.language else None
@@ -126,7 +126,7 @@ def _evaluate(
 
 
 def _systems(given: HistorySettings) -> list[str]:
-    from mlret.eval.histories.rankers import SYSTEMS
+    from mlret.eval.histories.ranker_names import SYSTEMS
 
     systems = given.systems or DEFAULT_SYSTEMS
     if unknown := [name for name in systems if name not in SYSTEMS]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from mlret.eval.histories.history import History, Question
+from mlret.eval.readers.history import History, Question
 
 LONGMEMEVAL_CUTOFFS = (1, 3, 5, 10, 30, 50)
 EVIDENCE_CUTOFFS = (1, 5, 10, 25, 50)

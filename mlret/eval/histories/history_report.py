@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlret.errors import InputError
-from mlret.eval.histories.history import History, Question
 from mlret.eval.histories.stored_rankings import StoredRankings
+from mlret.eval.readers.history import History, Question
 from mlret.eval.report import Figures, Picture, QueryScores, Report, source_of, with_baselines
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.significance import bootstrap_interval, holm, randomisation_test

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
 from mlret.eval.histories.rankers import DEPTH, EncodedHistory, encoder_facts
+
+if TYPE_CHECKING:
+    from mlret.encoders.encoder import Encoder
 
 TESTED = "2.2"
 
@@ -60,8 +63,15 @@ class Mem0Ranker:
         self._memory.embedding_model = self._given
 
     def facts(self) -> dict[str, Any]:
-        """Return the encoder, the version of mem0 and its store."""
-        facts = {"version": version("mem0ai"), "store": "local Qdrant", "infer": False, "depth": DEPTH}
+        """Return the encoder, the version of mem0, its store, and whether it also searches for words."""
+        facts = {
+            "version": version("mem0ai"),
+            "store": "local Qdrant",
+            "infer": False,
+            "depth": DEPTH,
+            # Without fastembed mem0 searches by meaning alone.
+            "keywords": importlib.util.find_spec("fastembed") is not None,
+        }
         return {**encoder_facts(self.encoder), **facts}
 
     def rank(self, encoded: EncodedHistory) -> list[list[int]]:

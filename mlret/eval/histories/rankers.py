@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import mlret
-from mlret.encoders.encoder import Encoder
 from mlret.eval.bm25 import DESCRIPTION, NAME, Bm25
-from mlret.eval.histories.history import History
 from mlret.eval.memory.channels import Records
+from mlret.eval.readers.history import History
+
+if TYPE_CHECKING:
+    from mlret.encoders.encoder import Encoder
 
 DEPTH = 100
 """Documents that a memory returns for a question."""
-SYSTEMS = ("memory", "hybrid", "dense", "lexical", "bm25", "random", "mem0")
-WITH_ENCODER = ("memory", "hybrid", "dense", "mem0")
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,13 @@ class HistoryRanker(Protocol):
     ----------
     name
         The system's name in tables.
-    encoder
-        The encoder whose vectors it uses; ``None`` if it uses none.
     """
 
     name: str
-    encoder: Encoder | None
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder whose vectors it uses; ``None`` if it uses none."""
 
     def facts(self) -> dict[str, Any]:
         """Return what the rankings depend on, as JSON values."""
@@ -252,44 +252,3 @@ def ordered(scores: NDArray[np.float64]) -> list[int]:
     """Return the positions of finite scores in descending order; of equal scores the earlier document comes first."""
     order = np.argsort(-scores, kind="stable")
     return [int(place) for place in order if np.isfinite(scores[place])]
-
-
-def make_rankers(systems: Sequence[str], encoders: Sequence[Encoder], seed: int) -> list[Callable[[], HistoryRanker]]:
-    """Return functions that open the systems, in the order in which they are named.
-
-    Parameters
-    ----------
-    systems
-        Names of :data:`SYSTEMS`. Those of :data:`WITH_ENCODER` are opened once for each encoder.
-    encoders
-        The encoders.
-    seed
-        Seed of the random ranking.
-    """
-    found: list[Callable[[], HistoryRanker]] = []
-    for system in systems:
-        if system in WITH_ENCODER:
-            found += [_opener(system, encoder) for encoder in encoders]
-        elif system == "lexical":
-            found.append(lambda: ChannelRanker("BM25 over character n-grams", "lexical", None))
-        elif system == "bm25":
-            found.append(Bm25Ranker)
-        else:
-            found.append(lambda: RandomRanker(seed))
-    return found
-
-
-def _opener(system: str, encoder: Encoder) -> Callable[[], HistoryRanker]:
-    name = f"{encoder.name}, {system}"
-
-    def open_ranker() -> HistoryRanker:
-        if system == "memory":
-            return MemoryRanker(name, encoder)
-        if system == "mem0":
-            from mlret.eval.histories.mem0_ranker import Mem0Ranker
-
-            return Mem0Ranker(name, encoder)
-        channel = "fused" if system == "hybrid" else "dense"
-        return ChannelRanker(name, channel, encoder)
-
-    return open_ranker

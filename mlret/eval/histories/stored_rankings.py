@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlret.errors import InputError
-from mlret.eval.histories.history import History
+from mlret.eval.readers.history import History
 
 Rankings = list[list[int]]
 

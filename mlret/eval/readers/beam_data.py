@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from mlret.errors import InputError, NotFound
-from mlret.eval.histories.history import History, HistoryDocument, Question, ReadingNotes
+from mlret.eval.readers.history import History, HistoryDocument, Question, ReadingNotes
 from mlret.eval.readers.json_values import parsed, read_json
 
 ABSTENTION = "abstention"

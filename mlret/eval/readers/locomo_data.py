@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mlret.data.files import read_lines
 from mlret.errors import InputError
-from mlret.eval.histories.history import History, HistoryDocument, Question, ReadingNotes
+from mlret.eval.readers.history import History, HistoryDocument, Question, ReadingNotes
 from mlret.eval.readers.json_values import parsed, read_json
 
 CATEGORIES = {4: "single-hop", 1: "multi-hop", 2: "temporal", 3: "open-domain", 5: "adversarial"}

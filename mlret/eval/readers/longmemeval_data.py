@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from mlret.errors import InputError
-from mlret.eval.histories.history import History, HistoryDocument, Question, ReadingNotes
+from mlret.eval.readers.history import History, HistoryDocument, Question, ReadingNotes
 from mlret.eval.readers.json_array import read_array
 from mlret.eval.readers.json_values import parsed
 
@@ -97,7 +97,7 @@ def _history(instance: _Instance, unit: Unit, where: str, notes: ReadingNotes) -
     for place, (id, date, turns) in enumerate(sessions):
         at = _instant(date, f"{where}: haystack_dates.{place}")
         parts = _session(id, turns) if unit == "session" else _turns(id, turns)
-        documents += [HistoryDocument(name, text, f"{place} {id}", "user", at) for name, text in parts if text.strip()]
+        documents += [HistoryDocument(name, text, str(place), "user", at) for name, text in parts if text.strip()]
     targets = any(turn.has_answer for turns in instance.haystack_sessions for turn in turns if turn.role == "user")
     question = Question(
         instance.question_id,

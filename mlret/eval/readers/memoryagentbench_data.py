@@ -16,7 +16,7 @@ from mlret.data.files import read_lines
 from mlret.data.sentences import split_sentences
 from mlret.data.tables import parquet_rows
 from mlret.errors import InputError
-from mlret.eval.histories.history import History, HistoryDocument, Question, ReadingNotes
+from mlret.eval.readers.history import History, HistoryDocument, Question, ReadingNotes
 from mlret.eval.readers.json_array import read_array
 from mlret.eval.readers.json_values import parsed
 

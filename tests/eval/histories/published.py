@@ -164,7 +164,8 @@ BEAM_QUESTIONS: Json = {
 }
 MEMORYAGENTBENCH: list[Json] = [
     {
-        "context": "Document 1: The capital of Norland is Brigga. It rains there.\nDocument 2: Otto Falk painted The Mill.",
+        "context": "Document 1: The capital of Norland is Brigga. It rains there.\n"
+        "Document 2: Otto Falk painted The Mill.",
         "questions": ["What is the capital of Norland?", "Who painted the mill?", "Who is the king?"],
         "answers": [["Brigga!"], ["the Otto Falk", "Falk the elder"], ["nobody"]],
         "metadata": {"source": "ruler_qa1_197K", "qa_pair_ids": ["1", "2", "3"]},
