@@ -14,7 +14,7 @@ from mlret.errors import InputError
 from mlret.index.index import Index
 from mlret.index.search import Mode
 from mlret.memory.maintenance.thresholds import bundled_thresholds
-from mlret.memory.scope import Scope, check_scope
+from mlret.memory.scope import Scope, check_scope, scope_with
 from mlret.memory.search.candidates import Query
 from mlret.memory.search.feedback import weights_of
 from mlret.memory.search.search import Request
@@ -62,9 +62,9 @@ class OpenMemory:
             folder: Folder = vars(self).setdefault("_folder", _folder_of(self._index))
             return folder
 
-    def _memory(self, scope: Scope) -> MemoryStore:
-        """Return the memory as a scope sees it, after checking the scope."""
-        return MemoryStore(self.folder, check_scope(scope))
+    def _memory(self, scope: Scope | None, **names: str | None) -> MemoryStore:
+        """Return the memory as a scope sees it, after checking the scope and the names given beside it."""
+        return MemoryStore(self.folder, check_scope(scope_with(scope, names)))
 
     @property
     def path(self) -> Path:
