@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from mlret.data.detection_guards import guarded
 from mlret.data.languages import normalise_language
 
 # The beginning of a text suffices to detect its language: a whole book would do no better.
@@ -20,7 +21,10 @@ def _identifier() -> Any:
 
 
 def detect_language(text: str, *, confidence: float = 0.5) -> str | None:
-    """Return the normalised language code of a text.
+    """Return the normalised language code of a text, with the script if it is not the language's usual one.
+
+    Languages that the detector takes for a neighbour, and the two scripts of Chinese and of Serbian, are distinguished
+    by :mod:`mlret.data.detection_guards`.
 
     Parameters
     ----------
@@ -38,6 +42,7 @@ def detect_language(text: str, *, confidence: float = 0.5) -> str | None:
     if not any(character.isalpha() for character in text):
         return None
     code, probability = _identifier().classify(text)
+    code, probability = guarded(text, code, float(probability), lambda: dict(_identifier().rank(text)), confidence)
     return _normalised(code) if probability >= confidence and code != _NO_LANGUAGE else None
 
 

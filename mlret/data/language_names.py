@@ -1,7 +1,7 @@
 """The languages that text is most often in: their normalised codes and English names.
 
 Reading the tables of langcodes and language_data takes a tenth of a second, which a search in one of these languages
-saves. They are the languages that :mod:`mlret.data.detection` detects.
+saves. They are the languages, and languages in a script, that :mod:`mlret.data.detection` detects.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ NAMES = {
     "bg": "Bulgarian",
     "bik": "Bikol",
     "bn": "Bangla",
+    "bo": "Tibetan",
     "br": "Breton",
     "bs": "Bosnian",
     "ca": "Catalan",
+    "ckb": "Central Kurdish",
     "crh": "Crimean Tatar",
     "cs": "Czech",
     "cy": "Welsh",
     "da": "Danish",
     "de": "German",
+    "dv": "Divehi",
     "dz": "Dzongkha",
     "el": "Greek",
     "en": "English",
@@ -112,6 +115,7 @@ NAMES = {
     "ru": "Russian",
     "rw": "Kinyarwanda",
     "sa": "Sanskrit",
+    "sd": "Sindhi",
     "sdh": "Southern Kurdish",
     "se": "Northern Sami",
     "si": "Sinhala",
@@ -121,6 +125,7 @@ NAMES = {
     "so": "Somali",
     "sq": "Albanian",
     "sr": "Serbian",
+    "sr-Latn": "Serbian (Latin)",
     "st": "Southern Sotho",
     "sv": "Swedish",
     "sw": "Swahili",
@@ -128,6 +133,7 @@ NAMES = {
     "te": "Telugu",
     "tg": "Tajik",
     "th": "Thai",
+    "ti": "Tigrinya",
     "tk": "Turkmen",
     "tr": "Turkish",
     "tt": "Tatar",
@@ -141,9 +147,13 @@ NAMES = {
     "vo": "Volapük",
     "wa": "Walloon",
     "wuu": "Wu Chinese",
+    "wuu-Hant": "Wu Chinese (Traditional)",
     "xh": "Xhosa",
+    "yi": "Yiddish",
     "yo": "Yoruba",
     "yue": "Cantonese",
+    "yue-Hans": "Cantonese (Simplified)",
     "zh": "Chinese",
+    "zh-Hant": "Chinese (Traditional)",
     "zu": "Zulu",
 }

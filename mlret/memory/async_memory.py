@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.index.concurrency.async_folder import AsyncFolder, FolderHandle, reading, writing
 from mlret.memory.memory import Memory
-from mlret.memory.scope import Scope
+from mlret.memory.scope import Scope, check_scope, scope_with
+from mlret.memory.watching import POLL, MemoryEvent, watcher_of
 
 
 class AsyncMemory(AsyncFolder[Memory]):
@@ -105,7 +107,51 @@ class AsyncMemory(AsyncFolder[Memory]):
     erase = writing(Memory.erase, alone=True)
     forget = writing(Memory.forget)
 
-    async def export(self, scope: Scope, *, vectors: bool = False) -> Sequence[dict[str, Any]]:
+    async def watch(
+        self,
+        scope: Scope | None = None,
+        *,
+        after: str | None = None,
+        timeout: float | None = None,
+        poll: float = POLL,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> AsyncIterator[MemoryEvent]:
+        """Yield what changes in a scope, as :meth:`mlret.memory.memory.Memory.watch` does, without holding up the loop.
+
+        Parameters
+        ----------
+        scope, after, timeout, poll, user, agent, run
+            As for :meth:`mlret.memory.memory.Memory.watch`.
+
+        Yields
+        ------
+        MemoryEvent
+            The events.
+        """
+        checked = check_scope(scope_with(scope, {"user": user, "agent": agent, "run": run}))
+        watcher = watcher_of(checked, after, timeout, poll)
+        last = time.monotonic()
+        while True:
+            events = await self.read(watcher.take)
+            for event in events:
+                yield event
+                last = time.monotonic()
+            if not events:
+                if timeout is not None and time.monotonic() - last >= timeout:
+                    return
+                await asyncio.sleep(poll if timeout is None else min(poll, max(timeout, 0.001)))
+
+    async def export(
+        self,
+        scope: Scope | None = None,
+        *,
+        vectors: bool = False,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Sequence[dict[str, Any]]:
         """Return the records of a scope as JSON values, as :meth:`mlret.memory.memory.Memory.export` yields them.
 
         Parameters
@@ -114,10 +160,13 @@ class AsyncMemory(AsyncFolder[Memory]):
             The records to export; deleted ones are skipped.
         vectors
             Whether to include the vector of each version.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
         sequence of dict
             The records, each with all its versions and links.
         """
-        return await self.read(lambda memory: [*memory.export(scope, vectors=vectors)])
+        owner = scope_with(scope, {"user": user, "agent": agent, "run": run})
+        return await self.read(lambda memory: [*memory.export(owner, vectors=vectors)])

@@ -17,7 +17,7 @@ from mlret.index.sharding.one_shard import OneShard
 from mlret.index.sharding.placement import shard_of
 from mlret.index.vectors.space import AnySpace
 from mlret.memory.maintenance.thresholds import bundled_thresholds
-from mlret.memory.scope import Scope, check_scope
+from mlret.memory.scope import Scope, check_scope, scope_with
 from mlret.memory.search.candidates import Query
 from mlret.memory.search.feedback import weights_of
 from mlret.memory.search.search import Request
@@ -110,9 +110,9 @@ class OpenMemory:
         """
         return self._index.shards.space
 
-    def _memory(self, scope: Scope) -> MemoryStore:
-        """Return the memory as a scope sees it, after checking the scope."""
-        checked = check_scope(scope)
+    def _memory(self, scope: Scope | None, **names: str | None) -> MemoryStore:
+        """Return the memory as a scope sees it, after checking the scope and the names given beside it."""
+        checked = check_scope(scope_with(scope, names))
         return MemoryStore(self.folder_of(checked), checked)
 
     @property

@@ -15,7 +15,17 @@ from mlret.memory.scope import Scope
 class MemoryEditing(OpenMemory):
     """Mixin with the operations of :class:`mlret.memory.memory.Memory` on stored records; each is one transaction."""
 
-    def link(self, id: str, type: str, target: str, scope: Scope) -> Done:
+    def link(
+        self,
+        id: str,
+        type: str,
+        target: str,
+        scope: Scope | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Done:
         """Add a link from one record to another.
 
         Records linked as ``contradicts`` are returned by :meth:`search` with ``conflicts=True``.
@@ -30,6 +40,8 @@ class MemoryEditing(OpenMemory):
             Type of the link, a word of your own or a known one (see :class:`mlret.memory.records.Link`).
         scope
             A scope that holds both records.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -47,11 +59,21 @@ class MemoryEditing(OpenMemory):
         >>> memory.get("nuts", anna).links
         (Link(type='related', target='home'),)
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.link(store, id, type, target, store.scope)
 
-    def unlink(self, id: str, type: str, target: str, scope: Scope) -> Done:
+    def unlink(
+        self,
+        id: str,
+        type: str,
+        target: str,
+        scope: Scope | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Done:
         """Remove a link between two records.
 
         Parameters
@@ -64,6 +86,8 @@ class MemoryEditing(OpenMemory):
             Id of the record that the link leads to.
         scope
             A scope that holds both records.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -82,11 +106,20 @@ class MemoryEditing(OpenMemory):
         >>> memory.get("nuts", anna).links
         ()
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.link(store, id, type, target, store.scope, on=False)
 
-    def merge(self, survivor: str, others: Sequence[str], scope: Scope) -> Done:
+    def merge(
+        self,
+        survivor: str,
+        others: Sequence[str],
+        scope: Scope | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Done:
         """Merge records into one: ``survivor`` gains their strength, and the others are no longer found.
 
         :meth:`undo` of the operation, or :meth:`restore` of one of the records, reverses it.
@@ -99,6 +132,8 @@ class MemoryEditing(OpenMemory):
             Ids of one or more records to merge into it.
         scope
             A scope that holds all of them.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -119,11 +154,20 @@ class MemoryEditing(OpenMemory):
         >>> memory.get("home-2", anna).state
         'merged'
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.merge(store, survivor, others, store.scope)
 
-    def delete(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> Done:
+    def delete(
+        self,
+        ids: str | Iterable[str],
+        scope: Scope | None = None,
+        *,
+        cascade: bool = True,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Done:
         """Hide records. :meth:`restore` or :meth:`undo` bring them back; use :meth:`erase` to leave nothing on disk.
 
         Parameters
@@ -134,6 +178,8 @@ class MemoryEditing(OpenMemory):
             A scope that holds the records.
         cascade
             Whether to hide the records of the scope that were derived from them as well.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -153,11 +199,19 @@ class MemoryEditing(OpenMemory):
         >>> memory.restore("home", anna).ids
         ('home',)
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.delete(store, ids, store.scope, cascade=cascade)
 
-    def restore(self, ids: str | Iterable[str], scope: Scope) -> Done:
+    def restore(
+        self,
+        ids: str | Iterable[str],
+        scope: Scope | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Done:
         """Make records active again that were deleted, archived or merged.
 
         Parameters
@@ -166,6 +220,8 @@ class MemoryEditing(OpenMemory):
             One id or several.
         scope
             A scope that holds the records.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -184,11 +240,19 @@ class MemoryEditing(OpenMemory):
         >>> [record.id for record in memory.list(anna)]
         ['nuts']
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.restore(store, ids, store.scope)
 
-    def undo(self, operation: int, scope: Scope) -> Done:
+    def undo(
+        self,
+        operation: int,
+        scope: Scope | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Done:
         """Undo any operation except an erasure; later operations remain.
 
         Parameters
@@ -197,6 +261,8 @@ class MemoryEditing(OpenMemory):
             Number of the operation. Numbers count the operations on records of the scope.
         scope
             A scope that holds all records of the operation.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -216,11 +282,20 @@ class MemoryEditing(OpenMemory):
         >>> memory.get("home", anna).text
         'Ich wohne seit 2021 in Rom.'
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.undo(store, operation)
 
-    def erase(self, ids: str | Iterable[str], scope: Scope, *, cascade: bool = True) -> ErasureProof:
+    def erase(
+        self,
+        ids: str | Iterable[str],
+        scope: Scope | None = None,
+        *,
+        cascade: bool = True,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> ErasureProof:
         """Erase records so that no byte of their texts or ids is left on disk. This cannot be undone.
 
         Parameters
@@ -232,6 +307,8 @@ class MemoryEditing(OpenMemory):
         cascade
             Whether to erase the records that were derived from them or merged into them as well, in any scope of the
             tenant.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -249,11 +326,20 @@ class MemoryEditing(OpenMemory):
         >>> proof.ids, proof.complete
         (('nuts',), True)
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return erase(store, ids, store.scope, cascade=cascade)
 
-    def forget(self, policy: Policy, scope: Scope, *, dry_run: bool = True) -> Forgotten:
+    def forget(
+        self,
+        policy: Policy,
+        scope: Scope | None = None,
+        *,
+        dry_run: bool = True,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Forgotten:
         """Archive the records that meet a policy; :meth:`restore` or :meth:`undo` bring them back.
 
         Parameters
@@ -264,6 +350,8 @@ class MemoryEditing(OpenMemory):
             The scope to look in.
         dry_run
             Only report what would be archived, and why.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -282,7 +370,7 @@ class MemoryEditing(OpenMemory):
         >>> len(forgotten.reasons), forgotten.operation is None
         (1, True)
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         if dry_run:
             with store.lock:
                 return forget(store, policy, store.scope, dry_run=True)

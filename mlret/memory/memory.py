@@ -15,12 +15,13 @@ from mlret.memory.records import MemoryRecord
 from mlret.memory.results import Added, MemoryHit
 from mlret.memory.scope import parse_scope
 from mlret.memory.storage import tables
+from mlret.memory.watching import MemoryWatching
 from mlret.memory.writing import MemoryWriting
 
 __all__ = ["THRESHOLDS", "Added", "Memory", "MemoryHit", "MemoryRecord", "parse_scope"]
 
 
-class Memory(MemoryReading, MemoryWriting, MemoryEditing):
+class Memory(MemoryReading, MemoryWriting, MemoryEditing, MemoryWatching):
     """A store of memories on disk, in one folder. Create or open one with :meth:`open`.
 
     Every record belongs to a scope, and every method takes one: records outside the scope do not exist for that call.

@@ -16,6 +16,7 @@ from mlret.memory import times
 from mlret.memory.base import OpenMemory
 from mlret.memory.ingest.derive import packed
 from mlret.memory.ingest.import_export import export_records
+from mlret.memory.paging import Records, page
 from mlret.memory.records import Kind, Level, MemoryRecord
 from mlret.memory.results import Found, HistoryEntry, history_entry
 from mlret.memory.scope import Scope
@@ -32,7 +33,7 @@ class MemoryReading(OpenMemory):
     def search(
         self,
         query: str,
-        scope: Scope,
+        scope: Scope | None = None,
         k: int = 5,
         *,
         language: str | None = None,
@@ -50,6 +51,9 @@ class MemoryReading(OpenMemory):
         rerank: Rerank | None = None,
         mode: Mode | None = None,
         vector: Any = None,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
     ) -> Found:
         """Search a scope for the records that best answer a query, in any language.
 
@@ -97,6 +101,8 @@ class MemoryReading(OpenMemory):
             that share a word with the query.
         vector
             Vector of the query, as produced by the encoder of the store.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -119,7 +125,7 @@ class MemoryReading(OpenMemory):
         >>> [hit.id for hit in memory.search("anything at all", anna, where={"tags": "address"})]
         ['home']
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         selection = Selection(store.scope, where, kinds, levels, as_of, current_only)
         # The encoder, which the vector of the query needs, takes longer to load than these checks take.
         check_k(k)
@@ -187,7 +193,16 @@ class MemoryReading(OpenMemory):
         every, special = self.encoder.token_counts([text, ""], cut=False)
         return every - special
 
-    def get(self, id: str, scope: Scope, *, as_of: Instant | None = None) -> MemoryRecord | None:
+    def get(
+        self,
+        id: str,
+        scope: Scope | None = None,
+        *,
+        as_of: Instant | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> MemoryRecord | None:
         """Return the current version of a record, or the one that was valid at ``as_of``.
 
         Archived and merged records are returned, with their state; deleted ones are not.
@@ -200,6 +215,8 @@ class MemoryReading(OpenMemory):
             A scope that the record belongs to.
         as_of
             An instant; the current version is returned by default.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -218,7 +235,7 @@ class MemoryReading(OpenMemory):
         >>> memory.get("nuts", {"user": "bob"}) is None
         True
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.lock:
             if not store.in_scope(id, store.scope):
                 return None
@@ -234,7 +251,7 @@ class MemoryReading(OpenMemory):
 
     def list(
         self,
-        scope: Scope,
+        scope: Scope | None = None,
         *,
         where: Where | None = None,
         kinds: Sequence[Kind] = (),
@@ -243,7 +260,11 @@ class MemoryReading(OpenMemory):
         current_only: bool = True,
         state: str = "active",
         limit: int | None = None,
-    ) -> Sequence[MemoryRecord]:
+        after: str | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Records:
         """Return the records of a scope in the order in which they were stored.
 
         Parameters
@@ -264,11 +285,16 @@ class MemoryReading(OpenMemory):
             State of the records: ``active``, ``archived`` or ``merged``.
         limit
             Maximum number of records; all by default.
+        after
+            The ``next`` of an earlier page, to continue behind it. A record that was changed in between is stored again
+            at the end, so that none is missed.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
-        sequence of MemoryRecord
-            The selected versions.
+        Records
+            A list of the selected versions; its ``next`` is the cursor of the next page, ``None`` after the last one.
 
         Raises
         ------
@@ -279,19 +305,32 @@ class MemoryReading(OpenMemory):
         --------
         >>> [(record.id, record.language) for record in memory.list(anna)]
         [('nuts', 'fr'), ('home', 'de')]
+        >>> first = memory.list(user="anna", limit=1)
+        >>> [record.id for record in memory.list(user="anna", limit=1, after=first.next)]
+        ['home']
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
+        if limit is not None and (type(limit) is not int or limit < 0):
+            raise InputError(f"the limit is {limit!r}; give a number of records, or None for all")
         selection = Selection(store.scope, where, kinds, levels, as_of, current_only, state)
-        with store.lock:
-            return store.fetch(selection.positions(store)[:limit])
+        return page(store, selection, after, limit)
 
-    def ids(self, scope: Scope) -> Sequence[str]:
+    def ids(
+        self,
+        scope: Scope | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Sequence[str]:
         """Return the ids of all records of a scope, whatever their state.
 
         Parameters
         ----------
         scope
             The scope whose records are listed.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -308,13 +347,21 @@ class MemoryReading(OpenMemory):
         >>> memory.ids(anna)
         ['nuts', 'home']
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.lock:
             columns = store.columns
             numbers = columns.record[columns.in_scope(store.scope)]
             return [columns.ids.by_number[number] for number in dict.fromkeys(numbers.tolist())]
 
-    def versions(self, id: str, scope: Scope) -> Sequence[MemoryRecord]:
+    def versions(
+        self,
+        id: str,
+        scope: Scope | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Sequence[MemoryRecord]:
         """Return all versions of a record, oldest first, whatever its state.
 
         Parameters
@@ -323,6 +370,8 @@ class MemoryReading(OpenMemory):
             Id of the record.
         scope
             A scope that the record belongs to.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -340,12 +389,20 @@ class MemoryReading(OpenMemory):
         >>> [(one.version, one.text, one.state) for one in memory.versions("home", anna)]
         [(1, 'Ich wohne seit 2021 in Rom.', 'superseded'), (2, 'Ich wohne jetzt in Oslo.', 'active')]
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.lock:
             store.position(id, store.scope)
             return store.fetch(store.columns.versions[id])
 
-    def history(self, id: str, scope: Scope) -> Sequence[HistoryEntry]:
+    def history(
+        self,
+        id: str,
+        scope: Scope | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Sequence[HistoryEntry]:
         """Return what happened to a record, in order.
 
         An erased record belongs to no scope, so its history is not available.
@@ -356,6 +413,8 @@ class MemoryReading(OpenMemory):
             Id of the record.
         scope
             A scope that the record belongs to. Records outside the scope are not named in the result.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -373,7 +432,7 @@ class MemoryReading(OpenMemory):
         >>> [entry.verb for entry in memory.history("home", anna)]
         ['add', 'delete']
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.lock:
             store.position(id, store.scope)
             entries = store.entries(id)
@@ -382,7 +441,15 @@ class MemoryReading(OpenMemory):
                 history_entry(entry, numbers, lambda other: store.in_scope(other, store.scope)) for entry in entries
             ]
 
-    def export(self, scope: Scope, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
+    def export(
+        self,
+        scope: Scope | None = None,
+        *,
+        vectors: bool = False,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Iterator[dict[str, Any]]:
         """Yield the records of a scope as JSON values for :meth:`import_records`, one per record with all its versions.
 
         Parameters
@@ -391,6 +458,8 @@ class MemoryReading(OpenMemory):
             The records to export; deleted ones are skipped.
         vectors
             Whether to include the vector of each version, so that importing needs no encoder.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -407,7 +476,7 @@ class MemoryReading(OpenMemory):
         >>> [record["id"] for record in memory.export(anna)]
         ['nuts', 'home']
         """
-        return export_records(self._memory(scope), vectors=vectors)
+        return export_records(self._memory(scope, user=user, agent=agent, run=run), vectors=vectors)
 
     def __len__(self) -> int:
         """Return the number of records that can be found, in all scopes."""

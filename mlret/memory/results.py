@@ -56,6 +56,30 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
+class AddedMessages:
+    """The outcome of adding messages.
+
+    Attributes
+    ----------
+    turns
+        One result for each message that has text, in order.
+    facts
+        One result for each fact that was extracted.
+    operation
+        Number of the operation that stored all of them, for :meth:`~mlret.memory.memory.Memory.undo`; ``None`` if there
+        was nothing to store.
+    """
+
+    turns: tuple[Added, ...]
+    facts: tuple[Added, ...]
+    operation: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The outcome of an operation.
 

@@ -45,6 +45,25 @@ def check_scope(scope: Scope) -> dict[str, str]:
     return {name: scope[name] for name in SCOPE_NAMES if name in scope}
 
 
+def scope_with(scope: Scope | None, names: Mapping[str, str | None]) -> Scope:
+    """Return a scope with the names that are given beside it, which :func:`check_scope` has not checked yet.
+
+    Raises
+    ------
+    InputError
+        If the scope gives another value to one of the names, or is not a mapping.
+    """
+    given = {name: value for name, value in names.items() if value is not None}
+    if scope is None or not given:
+        return given if scope is None else scope
+    if not isinstance(scope, Mapping):
+        raise InputError(f'the scope is {type(scope).__name__}; give a dict such as {{"user": "u1"}}')
+    for name, value in given.items():
+        if scope.get(name, value) != value:
+            raise InputError(f"the scope names the {name} {scope[name]!r}, and {name}={value!r} another; give one")
+    return {**scope, **given}
+
+
 def place_of(scope: Scope) -> Place:
     """Return a checked scope as it is stored in the database."""
     return scope.get("tenant", ""), scope.get("user", ""), scope.get("agent", ""), scope.get("run", "")

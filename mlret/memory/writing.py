@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from mlret.encoders.encoder import Encoder
 from mlret.errors import InputError
@@ -14,10 +14,11 @@ from mlret.memory.ingest.add import Adder, Judge
 from mlret.memory.ingest.derive import Event, Extract, derive, events
 from mlret.memory.ingest.import_export import Existing, import_records
 from mlret.memory.ingest.inputs import Incoming, read_items
+from mlret.memory.ingest.messages import ExtractFacts, Message, read_facts, read_messages
 from mlret.memory.maintenance.thresholds import PRECISION, calibrate
 from mlret.memory.records import AddFields, UpdateFields
-from mlret.memory.results import Added, Done
-from mlret.memory.scope import Scope
+from mlret.memory.results import Added, AddedMessages, Done
+from mlret.memory.scope import Scope, scope_with
 from mlret.memory.search.feedback import feedback
 from mlret.memory.storage import tables
 from mlret.memory.text.duplicates import DuplicateThresholds
@@ -27,17 +28,54 @@ from mlret.memory.text.event_segmentation import LARGEST, PENALTY, SMALLEST
 class MemoryWriting(OpenMemory):
     """Mixin with the methods of :class:`mlret.memory.memory.Memory` that store something, each in one transaction."""
 
+    @overload
     def add(
         self,
         text: str,
-        scope: Scope,
+        scope: Scope | None = None,
         *,
         language: str | None = None,
         dedupe: bool = True,
         judge: Judge | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
         **about: Unpack[AddFields],
-    ) -> Added:
-        """Store a text. When the call returns, the text survives a crash.
+    ) -> Added: ...
+
+    @overload
+    def add(
+        self,
+        text: None = None,
+        scope: Scope | None = None,
+        *,
+        messages: Iterable[Message],
+        extract: ExtractFacts | None = None,
+        language: str | None = None,
+        dedupe: bool = True,
+        judge: Judge | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+        **about: Unpack[AddFields],
+    ) -> AddedMessages: ...
+
+    def add(
+        self,
+        text: str | None = None,
+        scope: Scope | None = None,
+        *,
+        messages: Iterable[Message] | None = None,
+        extract: ExtractFacts | None = None,
+        language: str | None = None,
+        dedupe: bool = True,
+        judge: Judge | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+        **about: Unpack[AddFields],
+    ) -> Added | AddedMessages:
+        """Store a text, or the messages of a conversation. When the call returns, they survive a crash.
 
         Parameters
         ----------
@@ -45,6 +83,14 @@ class MemoryWriting(OpenMemory):
             The text to store; it is kept word for word.
         scope
             Owner of the record: one or more of ``tenant``, ``user``, ``agent`` and ``run``.
+        messages
+            Instead of a text, the messages of a conversation: dicts with ``role`` and ``content``, and optionally
+            ``time`` (ISO 8601 with a time zone, or seconds since 1970), ``session`` and ``language``. Each that has
+            text is stored as a turn, in its order, all in one transaction.
+        extract
+            Called with the messages that have text, before the transaction begins. Returns facts: texts, or dicts with
+            ``text`` and any parameter of :meth:`add`; under ``messages``, a dict may name the positions of the messages
+            that it is from. The facts are stored in the same transaction, as records derived from their turns.
         language
             Language of the text; detected by default.
         dedupe
@@ -55,6 +101,8 @@ class MemoryWriting(OpenMemory):
             Called with the text and a record that is near it without being a duplicate. Returns ``new``, ``related``,
             ``duplicate`` or ``supersedes``; with the last, the existing record is valid until the new text becomes
             valid, and the two are linked.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
         **about
             Other fields of the record, as :class:`mlret.memory.records.AddFields` describes them: ``kind``, ``level``,
             ``session``, ``seq`` (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to
@@ -66,6 +114,7 @@ class MemoryWriting(OpenMemory):
         -------
         Added
             The id of the record, whether the text was ``added``, a ``duplicate`` or ``related``, and the evidence.
+            For messages, an :class:`mlret.memory.results.AddedMessages` with one for each turn and each fact.
 
         Raises
         ------
@@ -81,12 +130,58 @@ class MemoryWriting(OpenMemory):
         'added'
         >>> memory.add("Je suis allergique aux arachides.", anna, language="fr").verdict
         'duplicate'
+        >>> chat = [
+        ...     {"role": "user", "content": "I moved to Oslo in March.", "time": "2026-05-04T09:00+02:00"},
+        ...     {"role": "assistant", "content": "How do you like it there?", "time": "2026-05-04T09:01+02:00"},
+        ... ]
+        >>> added = memory.add(messages=chat, user="anna", session="monday", extract=lambda turns: ["Anna is in Oslo."])
+        >>> [memory.get(one.id, user="anna").level for one in (*added.turns, *added.facts)]
+        ['turn', 'turn', 'fact']
         """
-        item = {"text": text, "language": language, **about}
-        return self.add_batch([item], scope, dedupe=dedupe, judge=judge)[0]
+        owner = scope_with(scope, {"user": user, "agent": agent, "run": run})
+        fields: dict[str, Any] = {"language": language, **about}
+        if messages is not None:
+            if text is not None:
+                raise InputError("give a text or messages, not both")
+            return self._add_messages(messages, owner, fields, extract, dedupe, judge)
+        if text is None:
+            raise InputError("give a text, or messages")
+        if extract is not None:
+            raise InputError("extract is called with messages; give messages instead of a text, or call derive")
+        return self.add_batch([{"text": text, **fields}], owner, dedupe=dedupe, judge=judge)[0]
+
+    def _add_messages(
+        self,
+        messages: Iterable[Message],
+        scope: Scope,
+        about: dict[str, Any],
+        extract: ExtractFacts | None,
+        dedupe: bool,
+        judge: Judge | None,
+    ) -> AddedMessages:
+        store = self._memory(scope)
+        for name in ("id", "vector", "seq"):
+            if about.get(name) is not None:
+                raise InputError(f"{name} is of one text; leave it out for messages")
+        given, turns = read_messages(messages, {name: value for name, value in about.items() if value is not None})
+        facts = read_facts(extract(given), turns) if extract is not None and turns else []
+        if not turns:
+            return AddedMessages((), (), None)
+        with store.folder.writing():
+            adder = Adder(store, store.scope, self.thresholds(), dedupe=dedupe, judge=judge)
+            added = adder.add([*turns, *facts])
+        return AddedMessages(tuple(added[: len(turns)]), tuple(added[len(turns) :]), added[0].operation)
 
     def add_batch(
-        self, items: Iterable[Incoming], scope: Scope, *, dedupe: bool = True, judge: Judge | None = None
+        self,
+        items: Iterable[Incoming],
+        scope: Scope | None = None,
+        *,
+        dedupe: bool = True,
+        judge: Judge | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
     ) -> list[Added]:
         """Store several texts in one transaction; they are encoded together.
 
@@ -101,6 +196,8 @@ class MemoryWriting(OpenMemory):
             batch, as :meth:`add` does.
         judge
             Called with a text and a record that is near it without being a duplicate; see :meth:`add`.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -119,7 +216,7 @@ class MemoryWriting(OpenMemory):
         >>> [result.verdict for result in results]
         ['added', 'added']
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         drafts = read_items(items)
         if not drafts:
             return []
@@ -127,7 +224,15 @@ class MemoryWriting(OpenMemory):
             return Adder(store, store.scope, self.thresholds(), dedupe=dedupe, judge=judge).add(drafts)
 
     def add_stream(
-        self, items: Iterable[Incoming], scope: Scope, *, batch_size: int = 64, dedupe: bool = True
+        self,
+        items: Iterable[Incoming],
+        scope: Scope | None = None,
+        *,
+        batch_size: int = 64,
+        dedupe: bool = True,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
     ) -> Iterator[Added]:
         """Store a stream of texts, one transaction per batch; every result that was yielded survives a crash.
 
@@ -141,6 +246,8 @@ class MemoryWriting(OpenMemory):
             Whether to check each text against the records of exactly this scope, as :meth:`add` does.
         batch_size
             Number of texts per transaction.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Yields
         ------
@@ -161,11 +268,22 @@ class MemoryWriting(OpenMemory):
         """
         if isinstance(items, str | Mapping):
             raise InputError(f"give a stream of texts, not one {type(items).__name__}")
+        owner = scope_with(scope, {"user": user, "agent": agent, "run": run})
         source = iter(items)
         while batch := list(islice(source, batch_size)):
-            yield from self.add_batch(batch, scope, dedupe=dedupe)
+            yield from self.add_batch(batch, owner, dedupe=dedupe)
 
-    def update(self, id: str, scope: Scope, text: str | None = None, **changes: Unpack[UpdateFields]) -> Done:
+    def update(
+        self,
+        id: str,
+        scope: Scope | None = None,
+        text: str | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+        **changes: Unpack[UpdateFields],
+    ) -> Done:
         """Store a new version of a record. The previous version is kept and is valid until the new one becomes valid.
 
         Parameters
@@ -176,6 +294,8 @@ class MemoryWriting(OpenMemory):
             A scope that the record belongs to.
         text
             The new text; unchanged by default, in order to change other fields.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
         **changes
             ``language`` and any other field of :meth:`add` but ``id``, as
             :class:`mlret.memory.records.UpdateFields` describes them. With a new text, fields that are not given keep
@@ -201,11 +321,20 @@ class MemoryWriting(OpenMemory):
         given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
         if not given:
             raise InputError("give something to change: the text or another field")
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.update(store, id, store.scope, given)
 
-    def derive(self, ids: str | Sequence[str], extract: Extract, scope: Scope) -> Sequence[Added]:
+    def derive(
+        self,
+        ids: str | Sequence[str],
+        extract: Extract,
+        scope: Scope | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Sequence[Added]:
         """Store what a callable extracts from records, as records derived from them.
 
         Parameters
@@ -217,6 +346,8 @@ class MemoryWriting(OpenMemory):
             be ``summary``), or dicts of ``keys`` alone, which expand the record itself.
         scope
             A scope that holds the records. Each derived record is stored in exactly the scope of its source.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -236,7 +367,7 @@ class MemoryWriting(OpenMemory):
         >>> memory.get(added.id, anna).kind
         'derived'
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             some = [ids] if isinstance(ids, str) else list(ids)
             return derive(store, some, extract, store.scope, self.thresholds())
@@ -244,12 +375,15 @@ class MemoryWriting(OpenMemory):
     def events(
         self,
         session: str,
-        scope: Scope,
+        scope: Scope | None = None,
         *,
         keep: bool = False,
         penalty: float = PENALTY,
         smallest: int = SMALLEST,
         largest: int = LARGEST,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
     ) -> Sequence[Event]:
         """Split a session into events by the topics of its turns. No language model is called.
 
@@ -267,6 +401,8 @@ class MemoryWriting(OpenMemory):
             Minimum number of turns of an event.
         largest
             Maximum number of turns of an event, at least twice ``smallest``.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -289,12 +425,21 @@ class MemoryWriting(OpenMemory):
         >>> [turn for event in events for turn in event.text.splitlines()] == turns
         True
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         options = {"penalty": penalty, "smallest": smallest, "largest": largest}
         with store.folder.writing() if keep else store.lock:
             return events(store, session, store.scope, options, keep=keep)
 
-    def import_records(self, lines: Iterable[Mapping[str, Any]], scope: Scope, *, existing: Existing = "error") -> int:
+    def import_records(
+        self,
+        lines: Iterable[Mapping[str, Any]],
+        scope: Scope | None = None,
+        *,
+        existing: Existing = "error",
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> int:
         """Store records that :meth:`export` produced; texts that come without vectors are encoded.
 
         Parameters
@@ -306,6 +451,8 @@ class MemoryWriting(OpenMemory):
         existing
             What to do with an id that a record of the same scope already has: ``error`` to fail, ``skip`` to skip the
             line. An id that another scope of the tenant has is an error; ids of other tenants do not count.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -324,11 +471,21 @@ class MemoryWriting(OpenMemory):
         ...     copy.import_records(lines, anna)
         2
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return sum(map(len, import_records(store, lines, store.scope, existing)))
 
-    def feedback(self, query: str, used_ids: Sequence[str], scope: Scope, *, language: str | None = None) -> Done:
+    def feedback(
+        self,
+        query: str,
+        used_ids: Sequence[str],
+        scope: Scope | None = None,
+        *,
+        language: str | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+    ) -> Done:
         """Record which hits were useful for a query; later searches of this scope are ranked accordingly.
 
         The weights of the score terms are fitted to all feedback in the order of the journal
@@ -345,6 +502,8 @@ class MemoryWriting(OpenMemory):
             Ids of the records that were useful.
         language
             Language of the query; detected by default.
+        user, agent, run
+            Names of the scope, instead of ``scope`` or in addition to it.
 
         Returns
         -------
@@ -364,7 +523,7 @@ class MemoryWriting(OpenMemory):
         >>> memory.get("nuts", anna).accesses
         1
         """
-        store = self._memory(scope)
+        store = self._memory(scope, user=user, agent=agent, run=run)
         with store.folder.writing():
             return feedback(store, self._request(store, query, language=language), list(used_ids))
 

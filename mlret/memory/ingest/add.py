@@ -111,15 +111,24 @@ class Adder:
         place = self._store.place if self._scope == self._store.scope else place_of(self._scope)
         same = self._store.columns.exactly(place)
         same = same[self._holds(same)]
-        again = [self._stored(draft, place) if self._dedupe else None for draft in drafts]
+        again: list[str | None] = []
+        moved: dict[str, str] = {}  # Id of a text that is stored already -> id of the record that holds it.
+        for draft in drafts:
+            _relink(draft, moved)
+            known = self._stored(draft, place) if self._dedupe else None
+            if known is not None:
+                moved[draft.record] = known
+            again.append(known)
         fresh = [draft for draft, known in zip(drafts, again, strict=True) if known is None]
         self._number(fresh, place)
         prepare(self._store, fresh, self._scope)
         steps: list[Step] = []
         results: list[tuple[str, Verdict]] = []
         for draft, stored in zip(drafts, again, strict=True):
+            _relink(draft, moved)
             known = stored or self._added_before(draft)
             if known is not None:
+                moved[draft.record] = known
                 steps.append(self._stronger(known, draft))
                 results.append((known, Verdict("duplicate", known, "the same text")))
                 continue
@@ -372,3 +381,11 @@ def _speaker(source: Source | None) -> str | None:
 def _placed(draft: Draft) -> Content:
     """Return the draft's content with its assigned position in the session."""
     return replace(draft.content, seq=draft.seq)
+
+
+def _relink(draft: Draft, moved: dict[str, str]) -> None:
+    """Let the links of a text lead to the records that already held the texts before it in the batch."""
+    if moved and draft.links:
+        draft.links = tuple(
+            dict.fromkeys(replace(link, target=moved.get(link.target, link.target)) for link in draft.links)
+        )

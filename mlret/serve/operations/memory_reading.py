@@ -17,13 +17,14 @@ from mlret.index.queries import check_k, check_queries
 from mlret.index.search import Mode, check_mode
 from mlret.memory import times
 from mlret.memory.memory import Memory
+from mlret.memory.paging import page
 from mlret.memory.records import Kind, Level, MemoryRecord
 from mlret.memory.results import Found
 from mlret.memory.scope import Scope
 from mlret.memory.search.selection import Selection
 from mlret.memory.storage.store import MemoryStore
 from mlret.serve.catalogue import ServedMemory
-from mlret.serve.operations.cursors import cursor_after, row_of
+from mlret.serve.operations.cursors import row_of
 from mlret.serve.operations.explaining import Explanation, explain
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
@@ -218,16 +219,10 @@ async def list_memories(
 
     def read(memory: Memory) -> MemoryPage:
         store = MemoryStore(memory.folder_of(scope), scope)
-        identity = store.store.manifest.identity
-        after = 0 if cursor is None else row_of(cursor, identity)
-        with store.lock:
-            positions = selection.positions(store)
-            rows = store.columns.row[positions]
-            order = np.argsort(rows, kind="stable")
-            behind = order[np.searchsorted(rows[order], after, side="right") :][: limit + 1]
-            records = store.fetch(positions[behind[:limit]])
-        last = None if len(behind) <= limit else int(rows[behind[limit - 1]])
-        return MemoryPage(records, None if last is None else cursor_after(last, identity))
+        if cursor is not None:
+            row_of(cursor, store.store.manifest.identity)  # It is checked as a part of the request.
+        found = page(store, selection, cursor, limit)
+        return MemoryPage(list(found), found.next)
 
     return await served.handle.read(read)
 

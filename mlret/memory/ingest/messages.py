@@ -1,0 +1,106 @@
+"""Messages of a conversation as texts to store, one per turn, and the facts that a callable extracts from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from mlret.errors import InputError
+from mlret.memory.ingest.import_export import read_chat
+from mlret.memory.ingest.inputs import read_item
+from mlret.memory.storage.drafts import Draft
+
+Message = Mapping[str, Any]
+"""A turn: ``role``, ``content``, and optionally ``time``, ``session`` and ``language``."""
+ExtractFacts = Callable[[Sequence[Message]], Iterable[str | Mapping[str, Any]]]
+"""Called with messages; returns facts: texts, or dicts as for ``add_batch``, with ``messages`` for where it is from."""
+_FROM = "messages"  # Key of a fact: the positions of the messages that it is from, from 0.
+
+
+def read_messages(messages: Iterable[Message], about: Mapping[str, Any]) -> tuple[list[Message], list[Draft]]:
+    """Check messages and prepare the turns that are stored of them.
+
+    Parameters
+    ----------
+    messages
+        The messages; those without text are skipped.
+    about
+        Fields that every turn gets, unless its message has them.
+
+    Returns
+    -------
+    list of Message
+        The messages that have text.
+    list of Draft
+        A turn for each of them.
+
+    Raises
+    ------
+    InputError
+        If something is not a message, or a value cannot be used.
+    """
+    if isinstance(messages, str | Mapping):
+        raise InputError(f"give a list of messages, not one {type(messages).__name__}")
+    given: list[Message] = []
+    drafts = []
+    for number, message in enumerate(messages, start=1):
+        try:
+            turns = list(read_chat([message], session=about.get("session")))
+        except InputError as error:
+            raise InputError(f"message {number}: {str(error).removeprefix('line 1: ')}") from error
+        for turn in turns:  # None if the message has no text.
+            own = {name: value for name, value in turn.items() if value is not None}
+            drafts.append(read_item({**about, **own}, f"message {number}"))
+            given.append(message)
+    return given, drafts
+
+
+def read_facts(facts: Iterable[str | Mapping[str, Any]], turns: Sequence[Draft]) -> list[Draft]:
+    """Check what was extracted from messages and prepare it to be stored as records derived from their turns.
+
+    Parameters
+    ----------
+    facts
+        The facts. A dict may name the positions of its messages under ``messages``; by default a fact is from all.
+    turns
+        The turns of the messages.
+
+    Returns
+    -------
+    list of Draft
+        The facts, of level ``fact``, with the session of the turns and the time of the last of theirs.
+
+    Raises
+    ------
+    InputError
+        If a fact cannot be used, or names a message that does not exist.
+    """
+    if isinstance(facts, str | Mapping):
+        raise InputError(f"extract returned one {type(facts).__name__}; return a list of facts")
+    drafts = []
+    for number, fact in enumerate(facts, start=1):
+        where = f"fact {number} that extract returned"
+        values: dict[str, Any] = {"text": fact} if isinstance(fact, str) else dict(fact)
+        if values.get("derived_from"):
+            raise InputError(f"{where}: name its messages under 'messages', not under 'derived_from'")
+        sources = [turns[place] for place in _places(values.pop(_FROM, None), len(turns), where)]
+        times = [turn.content.event_time for turn in sources if turn.content.event_time is not None]
+        sessions = {turn.content.session for turn in sources}
+        usual = {
+            "level": "fact",
+            "kind": "derived",
+            "session": sessions.pop() if len(sessions) == 1 else None,
+            "event_time": max(times) if times else None,
+            "source": sources[0].content.source if len(sources) == 1 else None,
+        }
+        drafts.append(read_item({**usual, **values, "derived_from": [turn.record for turn in sources]}, where))
+    return drafts
+
+
+def _places(given: Any, count: int, where: str) -> Sequence[int]:
+    if given is None:
+        return range(count)
+    places = [given] if isinstance(given, int) else list(given)
+    if not places or not all(type(one) is int and 0 <= one < count for one in places):
+        raise InputError(f"{where}: 'messages' is {given!r}; give positions from 0 to {count - 1}")
+    return places
