@@ -62,9 +62,9 @@ class OpenMemory:
             folder: Folder = vars(self).setdefault("_folder", _folder_of(self._index))
             return folder
 
-    def _memory(self, scope: Scope) -> MemoryStore:
-        """Return the memory as a scope sees it, after checking the scope."""
-        return MemoryStore(self.folder, check_scope(scope))
+    def _memory(self, scope: Scope, *, within: bool = False) -> MemoryStore:
+        """Return the memory as a scope sees it, after checking the scope; see :class:`MemoryStore`."""
+        return MemoryStore(self.folder, check_scope(scope), within=within)
 
     @property
     def path(self) -> Path:

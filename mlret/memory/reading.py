@@ -119,7 +119,7 @@ class MemoryReading(OpenMemory):
         >>> [hit.id for hit in memory.search("anything at all", anna, where={"tags": "address"})]
         ['home']
         """
-        store = self._memory(scope)
+        store = self._memory(scope, within=True)
         selection = Selection(store.scope, where, kinds, levels, as_of, current_only)
         # The encoder, which the vector of the query needs, takes longer to load than these checks take.
         check_k(k)
@@ -176,7 +176,7 @@ class MemoryReading(OpenMemory):
         >>> packed.cost <= 200
         True
         """
-        store = self._memory(found.scope)
+        store = self._memory(found.scope, within=True)
         with store.lock:
             records = [hit.record for hit in found]
             return packed(store, records, budget, count or self._tokens, store.scope)
@@ -218,7 +218,7 @@ class MemoryReading(OpenMemory):
         >>> memory.get("nuts", {"user": "bob"}) is None
         True
         """
-        store = self._memory(scope)
+        store = self._memory(scope, within=True)
         with store.lock:
             if not store.in_scope(id, store.scope):
                 return None
@@ -280,7 +280,7 @@ class MemoryReading(OpenMemory):
         >>> [(record.id, record.language) for record in memory.list(anna)]
         [('nuts', 'fr'), ('home', 'de')]
         """
-        store = self._memory(scope)
+        store = self._memory(scope, within=True)
         selection = Selection(store.scope, where, kinds, levels, as_of, current_only, state)
         with store.lock:
             return store.fetch(selection.positions(store)[:limit])
@@ -308,7 +308,7 @@ class MemoryReading(OpenMemory):
         >>> memory.ids(anna)
         ['nuts', 'home']
         """
-        store = self._memory(scope)
+        store = self._memory(scope, within=True)
         with store.lock:
             columns = store.columns
             numbers = columns.record[columns.in_scope(store.scope)]
@@ -340,7 +340,7 @@ class MemoryReading(OpenMemory):
         >>> [(one.version, one.text, one.state) for one in memory.versions("home", anna)]
         [(1, 'Ich wohne seit 2021 in Rom.', 'superseded'), (2, 'Ich wohne jetzt in Oslo.', 'active')]
         """
-        store = self._memory(scope)
+        store = self._memory(scope, within=True)
         with store.lock:
             store.position(id, store.scope)
             return store.fetch(store.columns.versions[id])

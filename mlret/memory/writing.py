@@ -119,8 +119,11 @@ class MemoryWriting(OpenMemory):
         >>> [result.verdict for result in results]
         ['added', 'added']
         """
-        store = self._memory(scope)
-        drafts = read_items(items)
+        every = items if isinstance(items, str | Mapping) else list(items)
+        # A given id may be taken anywhere in the tenant, and `judge` may use the memory.
+        named = any(item.get("id") if isinstance(item, Mapping) else not isinstance(item, str) for item in every)
+        store = self._memory(scope, within=judge is None and not named)
+        drafts = read_items(every)
         if not drafts:
             return []
         with store.folder.writing():

@@ -217,7 +217,7 @@ async def list_memories(
     )
 
     def read(memory: Memory) -> MemoryPage:
-        store = MemoryStore(memory.folder, scope)
+        store = MemoryStore(memory.folder, scope, within=True)
         identity = store.store.manifest.identity
         after = 0 if cursor is None else row_of(cursor, identity)
         with store.lock:
