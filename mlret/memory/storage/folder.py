@@ -14,6 +14,7 @@ import numpy as np
 from mlret.errors import InputError, MlretError
 from mlret.index.filtering.filter_warnings import Unmatched
 from mlret.index.index import Index
+from mlret.index.sqlite.pages import See
 from mlret.index.store import compaction
 from mlret.memory.scope import Place, Scope, place_of
 from mlret.memory.storage import cells, schema, tables
@@ -154,13 +155,15 @@ class Folder:
                 self.finish_erasing()
             yield
 
-    def finish_erasing(self, *, indexed: bool = True) -> bool:
+    def finish_erasing(self, *, indexed: bool = True, see: See | None = None, overlap: int = 0) -> bool:
         """Complete the removal of erased rows from disk; use it within :meth:`writing`.
 
         Parameters
         ----------
         indexed
             Whether the erased records had metadata, tags or links.
+        see, overlap
+            As for :func:`mlret.index.store.compaction.purge`.
 
         Returns
         -------
@@ -170,7 +173,8 @@ class Folder:
         pending = cells.erasing(self.records)
         if not pending:
             return True
-        if not compaction.purge(self.store, np.array(pending, dtype=np.int64), thorough=True, indexed=indexed):
+        rows = np.array(pending, dtype=np.int64)
+        if not compaction.purge(self.store, rows, thorough=True, indexed=indexed, see=see, overlap=overlap):
             return False
         self.store.commit(lambda connection: tables.erased(connection, pending))
         return True
