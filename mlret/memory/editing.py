@@ -47,7 +47,7 @@ class MemoryEditing(OpenMemory):
         >>> memory.get("nuts", anna).links
         (Link(type='related', target='home'),)
         """
-        store = self._memory(scope)
+        store = self._memory(scope, within=True)
         with store.folder.writing():
             return change.link(store, id, type, target, store.scope)
 
@@ -82,7 +82,7 @@ class MemoryEditing(OpenMemory):
         >>> memory.get("nuts", anna).links
         ()
         """
-        store = self._memory(scope)
+        store = self._memory(scope, within=True)
         with store.folder.writing():
             return change.link(store, id, type, target, store.scope, on=False)
 
@@ -153,9 +153,12 @@ class MemoryEditing(OpenMemory):
         >>> memory.restore("home", anna).ids
         ('home',)
         """
-        store = self._memory(scope)
+        named = ids if isinstance(ids, str) else list(ids)
+        store = self._memory(scope, within=True)
         with store.folder.writing():
-            return change.delete(store, ids, store.scope, cascade=cascade)
+            if cascade and change.derived_outside(store, named):
+                store = self._memory(scope)
+            return change.delete(store, named, store.scope, cascade=cascade)
 
     def restore(self, ids: str | Iterable[str], scope: Scope) -> Done:
         """Make records active again that were deleted, archived or merged.

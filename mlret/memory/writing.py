@@ -204,7 +204,7 @@ class MemoryWriting(OpenMemory):
         given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
         if not given:
             raise InputError("give something to change: the text or another field")
-        store = self._memory(scope)
+        store = self._memory(scope, within=True)
         with store.folder.writing():
             return change.update(store, id, store.scope, given)
 

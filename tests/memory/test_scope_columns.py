@@ -99,7 +99,8 @@ def test_a_write_is_seen_in_all_scopes_that_hold_it(tmp_path: Path, _alone: None
         for scope in (exact, agent, wide):
             assert memory.ids(scope)[-1] == added
         memory.update(added, exact, "bread from the new house", vector=vector_of("bread"), language="en")
-        for scope in (exact, agent, wide):  # The whole tenant is loaded by now.
+        assert not memory.folder._tenants
+        for scope in (exact, agent, wide):
             assert memory.get(added, scope).text == "bread from the new house"  # type: ignore[union-attr]
 
 
@@ -111,6 +112,20 @@ def test_an_id_of_another_scope_of_the_tenant_is_taken(tmp_path: Path, _alone: N
         with pytest.raises(AlreadyExists, match="mine"):
             add(memory, "rain", USERS[1], id="mine")
         assert add(memory, "rain", {"user": "u"}, id="mine").id == "mine"
+
+
+def test_what_was_derived_by_way_of_another_scope_is_deleted(tmp_path: Path, _alone: None) -> None:
+    mine, tenant = USERS[0], {"tenant": "t"}
+    for cascade in (True, False):
+        with open_memory(tmp_path / f"{cascade}") as memory:
+            first, fact, alone = (add(memory, text, mine).id for text in ("tea", "a fact of a fact", "rain"))
+            between = add(memory, "a fact", USERS[1]).id
+            memory.link(between, "derived_from", first, tenant)
+            memory.link(fact, "derived_from", between, tenant)
+        with open_memory(tmp_path / f"{cascade}") as memory:
+            assert memory.delete(alone, mine, cascade=cascade).ids == (alone,)
+            assert not memory.folder._tenants
+            assert memory.delete(first, mine, cascade=cascade).ids == ((first, fact) if cascade else (first,))
 
 
 def test_scopes_that_were_used_long_ago_are_forgotten(

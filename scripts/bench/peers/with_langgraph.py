@@ -29,13 +29,13 @@ def main() -> None:
         return [known[text].tolist() for text in some]
 
     with SqliteStore.from_conn_string(
-        str(folder / "store.db"), index={"dims": vectors.shape[1], "embed": embed, "fields": ["text"]}
+        str(folder / "store.db"), index={"dims": vectors.shape[1], "embed": embed}
     ) as store:
         store.setup()
         found: list[Any] = []
 
         def add(number: int) -> None:
-            store.put(("memories", f"u{number % 10}"), str(number), {"text": texts[number]})
+            store.put(("memories", f"u{number % 10}"), str(number), {"text": texts[number]}, index=["text"])
 
         def search(turn: int) -> None:
             found[:] = store.search(("memories", f"u{turn % 10}"), query=queries[turn], limit=5)
