@@ -110,10 +110,13 @@ class OpenMemory:
         """
         return self._index.shards.space
 
-    def _memory(self, scope: Scope | None, **names: str | None) -> MemoryStore:
-        """Return the memory as a scope sees it, after checking the scope and the names given beside it."""
+    def _memory(self, scope: Scope | None, *, within: bool = False, **names: str | None) -> MemoryStore:
+        """Return the memory as a scope sees it, after checking the scope and the names given beside it.
+
+        ``within`` is described at :class:`MemoryStore`.
+        """
         checked = check_scope(scope_with(scope, names))
-        return MemoryStore(self.folder_of(checked), checked)
+        return MemoryStore(self.folder_of(checked), checked, within=within)
 
     @property
     def path(self) -> Path:

@@ -59,7 +59,7 @@ class MemoryEditing(OpenMemory):
         >>> memory.get("nuts", anna).links
         (Link(type='related', target='home'),)
         """
-        store = self._memory(scope, user=user, agent=agent, run=run)
+        store = self._memory(scope, within=True, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.link(store, id, type, target, store.scope)
 
@@ -106,7 +106,7 @@ class MemoryEditing(OpenMemory):
         >>> memory.get("nuts", anna).links
         ()
         """
-        store = self._memory(scope, user=user, agent=agent, run=run)
+        store = self._memory(scope, within=True, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.link(store, id, type, target, store.scope, on=False)
 
@@ -199,9 +199,12 @@ class MemoryEditing(OpenMemory):
         >>> memory.restore("home", anna).ids
         ('home',)
         """
-        store = self._memory(scope, user=user, agent=agent, run=run)
+        named = ids if isinstance(ids, str) else list(ids)
+        store = self._memory(scope, within=True, user=user, agent=agent, run=run)
         with store.folder.writing():
-            return change.delete(store, ids, store.scope, cascade=cascade)
+            if cascade and change.derived_outside(store, named):
+                store = self._memory(scope, user=user, agent=agent, run=run)
+            return change.delete(store, named, store.scope, cascade=cascade)
 
     def restore(
         self,

@@ -125,7 +125,7 @@ class MemoryReading(OpenMemory):
         >>> [hit.id for hit in memory.search("anything at all", anna, where={"tags": "address"})]
         ['home']
         """
-        store = self._memory(scope, user=user, agent=agent, run=run)
+        store = self._memory(scope, within=True, user=user, agent=agent, run=run)
         selection = Selection(store.scope, where, kinds, levels, as_of, current_only)
         # The encoder, which the vector of the query needs, takes longer to load than these checks take.
         check_k(k)
@@ -182,7 +182,7 @@ class MemoryReading(OpenMemory):
         >>> packed.cost <= 200
         True
         """
-        store = self._memory(found.scope)
+        store = self._memory(found.scope, within=True)
         with store.lock:
             records = [hit.record for hit in found]
             return packed(store, records, budget, count or self._tokens, store.scope)
@@ -235,7 +235,7 @@ class MemoryReading(OpenMemory):
         >>> memory.get("nuts", {"user": "bob"}) is None
         True
         """
-        store = self._memory(scope, user=user, agent=agent, run=run)
+        store = self._memory(scope, within=True, user=user, agent=agent, run=run)
         with store.lock:
             if not store.in_scope(id, store.scope):
                 return None
@@ -309,7 +309,7 @@ class MemoryReading(OpenMemory):
         >>> [record.id for record in memory.list(user="anna", limit=1, after=first.next)]
         ['home']
         """
-        store = self._memory(scope, user=user, agent=agent, run=run)
+        store = self._memory(scope, within=True, user=user, agent=agent, run=run)
         if limit is not None and (type(limit) is not int or limit < 0):
             raise InputError(f"the limit is {limit!r}; give a number of records, or None for all")
         selection = Selection(store.scope, where, kinds, levels, as_of, current_only, state)
@@ -347,7 +347,7 @@ class MemoryReading(OpenMemory):
         >>> memory.ids(anna)
         ['nuts', 'home']
         """
-        store = self._memory(scope, user=user, agent=agent, run=run)
+        store = self._memory(scope, within=True, user=user, agent=agent, run=run)
         with store.lock:
             columns = store.columns
             numbers = columns.record[columns.in_scope(store.scope)]
@@ -389,7 +389,7 @@ class MemoryReading(OpenMemory):
         >>> [(one.version, one.text, one.state) for one in memory.versions("home", anna)]
         [(1, 'Ich wohne seit 2021 in Rom.', 'superseded'), (2, 'Ich wohne jetzt in Oslo.', 'active')]
         """
-        store = self._memory(scope, user=user, agent=agent, run=run)
+        store = self._memory(scope, within=True, user=user, agent=agent, run=run)
         with store.lock:
             store.position(id, store.scope)
             return store.fetch(store.columns.versions[id])

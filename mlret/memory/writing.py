@@ -216,8 +216,11 @@ class MemoryWriting(OpenMemory):
         >>> [result.verdict for result in results]
         ['added', 'added']
         """
-        store = self._memory(scope, user=user, agent=agent, run=run)
-        drafts = read_items(items)
+        every = items if isinstance(items, str | Mapping) else list(items)
+        # A given id may be taken anywhere in the tenant, and `judge` may use the memory.
+        named = any(item.get("id") if isinstance(item, Mapping) else not isinstance(item, str) for item in every)
+        store = self._memory(scope, within=judge is None and not named, user=user, agent=agent, run=run)
+        drafts = read_items(every)
         if not drafts:
             return []
         with store.folder.writing():
@@ -321,7 +324,7 @@ class MemoryWriting(OpenMemory):
         given: dict[str, Any] = dict(changes) if text is None else {**changes, "text": text}
         if not given:
             raise InputError("give something to change: the text or another field")
-        store = self._memory(scope, user=user, agent=agent, run=run)
+        store = self._memory(scope, within=True, user=user, agent=agent, run=run)
         with store.folder.writing():
             return change.update(store, id, store.scope, given)
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlret.index.sqlite import raw
 
@@ -25,11 +27,14 @@ _INTERIOR_OF_TABLE = 5
 _WITH_ROWS = (2, 10, 13)  # Interior pages of tables hold only row numbers.
 # The head of a free block can stay in a page whose last row was removed: two numbers of two bytes.
 _TRACE = re.compile(rb"[^\0]{4}")
-_PAGES = 2048  # Pages that are read at once.
+_BLOCK = 3 << 19  # Bytes that are read at once: they stay in the cache of a core.
+_TOGETHER = 8  # Gaps of this many pages are compared at once if they are at the same places.
+# Called with the place of a block in a file and its content, which is valid until the call returns.
+See = Callable[[int, NDArray[np.uint8]], object]
 _FILE_HEADER = 100  # It precedes the header of the first page.
 
 
-def holds_traces(path: Path, *, indexes: bool = True) -> bool:
+def holds_traces(path: Path, *, indexes: bool = True, see: See | None = None, overlap: int = 0) -> bool:
     """Return whether the unallocated space of a page holds any data. The write-ahead log must be empty.
 
     Parameters
@@ -39,6 +44,11 @@ def holds_traces(path: Path, *, indexes: bool = True) -> bool:
     indexes
         Examine all B-trees. Without it only the rows of tables are examined, and neither indexes nor ``WITHOUT ROWID``
         tables.
+    see
+        Called with each block that is read, for callers that examine it for something else. If there are traces,
+        reading ends with the first.
+    overlap
+        Further bytes at the end of a block, with which the next one begins; only ``see`` reads them.
     """
     with raw.reading(path) as descriptor:
         head = os.pread(descriptor, _FILE_HEADER, 0)
@@ -46,24 +56,54 @@ def holds_traces(path: Path, *, indexes: bool = True) -> bool:
     size = int.from_bytes(head[16:18], "big")
     size = 65536 if size == 1 else size
     usable = size - head[20]
-    before, number = _FILE_HEADER, 1
-    for content in raw.blocks(path, _PAGES * size):
-        pages = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
-        heads = pages[:, :8].astype(np.int64)
-        heads[0] = pages[0, before : before + 8]
-        kinds, cells, first = heads[:, 0], heads[:, 3] << 8 | heads[:, 4], heads[:, 5] << 8 | heads[:, 6]
-        start = np.where(np.isin(kinds, _INTERIOR), 12, 8) + 2 * cells
-        start[0] += before
-        before = 0
-        first[first == 0] = 65536
-        wanted = np.isin(kinds, _WITH_ROWS) if indexes else kinds == _TABLE_LEAF
-        wanted[[page - number for page in schema if 0 <= page - number < len(pages)]] = False
-        number += len(pages)
-        for page in np.flatnonzero(wanted & (first > start)).tolist():
-            begin = page * size
-            if _written(content[begin + int(start[page]) : begin + int(first[page])], usable):
+    for place, view in raw.views(path, _BLOCK // size * size, overlap=overlap):
+        content = np.frombuffer(view, dtype=np.uint8)
+        if see is not None:
+            see(place, content)
+        whole = min(len(content), _BLOCK // size * size) // size
+        pages = content[: whole * size].reshape(-1, size)
+        for gap in _gaps(pages, place // size + 1, schema, indexes=indexes):
+            if _written(gap, usable):
                 return True
     return False
+
+
+def _gaps(pages: NDArray[np.uint8], number: int, schema: set[int], *, indexes: bool) -> Iterator[bytes]:
+    """Yield the unallocated space of each page that has rows, unless it is all zeros.
+
+    Parameters
+    ----------
+    pages
+        ``(n, size)``: consecutive pages.
+    number
+        Number of the first of them in the file.
+    schema
+        Numbers of pages that are left out.
+    indexes
+        As for :func:`holds_traces`.
+    """
+    heads = pages[:, :8].astype(np.int64)
+    before = _FILE_HEADER if number == 1 else 0
+    heads[0] = pages[0, before : before + 8]
+    kinds, cells, first = heads[:, 0], heads[:, 3] << 8 | heads[:, 4], heads[:, 5] << 8 | heads[:, 6]
+    start = np.where(np.isin(kinds, _INTERIOR), 12, 8) + 2 * cells
+    start[0] += before
+    first[first == 0] = 65536
+    wanted = np.isin(kinds, _WITH_ROWS) if indexes else kinds == _TABLE_LEAF
+    wanted[[page - number for page in schema if 0 <= page - number < len(pages)]] = False
+    left = np.flatnonzero(wanted & (first > start))
+    # Rows of one size, as vectors are, leave the same gap in page after page.
+    keys = start[left] << 17 | first[left]
+    distinct, counts = np.unique(keys, return_counts=True)
+    if len(left) and counts.max() >= _TOGETHER:
+        same = keys == distinct[counts.argmax()]
+        page = int(left[same][0])
+        if not pages[left[same], int(start[page]) : int(first[page])].max():
+            left = left[~same]
+    for page, begin, end in zip(left.tolist(), start[left].tolist(), first[left].tolist(), strict=True):
+        gap = pages[page, begin:end].tobytes()
+        if gap != bytes(len(gap)):
+            yield gap
 
 
 def _schema_pages(descriptor: int, head: bytes) -> set[int]:
@@ -88,7 +128,7 @@ def _schema_pages(descriptor: int, head: bytes) -> set[int]:
 
 def _written(gap: bytes, usable: int) -> bool:
     """Return whether a gap holds anything besides pointers to deleted cells, which are at its beginning."""
-    if gap == bytes(len(gap)) or _TRACE.search(gap) is None:  # Comparing with zeros first is faster.
+    if _TRACE.search(gap) is None:
         return False
     place = 0
     while 0 < int.from_bytes(gap[place : place + 2], "big") <= usable and place + 2 <= len(gap):

@@ -116,6 +116,33 @@ def blocks(file: Path, size: int, *, overlap: int = 0) -> Iterator[bytes]:
             place += size - overlap
 
 
+def views(file: Path, size: int, *, overlap: int = 0) -> Iterator[tuple[int, memoryview]]:
+    """Iterate over the content of a file in blocks that share one buffer, which is several times as fast.
+
+    Parameters
+    ----------
+    file
+        The file.
+    size
+        Bytes from the beginning of a block to that of the next.
+    overlap
+        Further bytes at the end of a block, with which the next one begins.
+
+    Yields
+    ------
+    (int, memoryview)
+        Place of the block in the file, and its content until the next one is read.
+    """
+    buffer = memoryview(bytearray(size + overlap))
+    with reading(file) as descriptor:
+        place = 0
+        while count := os.preadv(descriptor, [buffer], place):
+            yield place, buffer[:count]
+            if count < len(buffer):
+                return
+            place += size
+
+
 def _database_of(file: Path) -> Path:
     for suffix in _BESIDE:
         if file.name.endswith(suffix):

@@ -17,7 +17,7 @@ from mlret.index.filtering.filter_sql import matching_rows
 from mlret.index.filtering.filters import Condition
 from mlret.index.lexical.fts import LexicalTable
 from mlret.index.sqlite.database import BUSY_SECONDS, DAMAGED
-from mlret.index.sqlite.pages import holds_traces
+from mlret.index.sqlite.pages import See, holds_traces
 from mlret.index.sqlite.sql import marks, parts
 from mlret.index.storage.passages import COUNTER, Passages, Spans
 from mlret.index.storage.snapshots import Snapshots
@@ -269,7 +269,7 @@ class Records(Snapshots):
                 self.snapshot()
         return not busy
 
-    def traces(self, *, indexes: bool) -> bool:
+    def traces(self, *, indexes: bool, see: See | None = None, overlap: int = 0) -> bool:
         """Return whether pages of the database hold data that no row accounts for.
 
         Call it after :meth:`shrink` has emptied the log. A lexical index is not examined, so with one the answer is
@@ -277,10 +277,10 @@ class Records(Snapshots):
 
         Parameters
         ----------
-        indexes
+        indexes, see, overlap
             As for :func:`mlret.index.sqlite.pages.holds_traces`.
         """
-        return self.lexical is not None or holds_traces(self.path, indexes=indexes)
+        return self.lexical is not None or holds_traces(self.path, indexes=indexes, see=see, overlap=overlap)
 
 
 def is_whole(crc: object, id: object, text: object, language: object, metadata: object) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.settings import Choice
+from mlret.index.sqlite.pages import See
 from mlret.index.storage.manifest import AnySegmentInfo
 from mlret.index.store.store import Store
 from mlret.index.vectors.segments import Rows
@@ -61,7 +62,15 @@ def seal(store: Store, progress: Callable[[str, int, int], None] | None = None, 
         store.switch([*store.manifest.segments, info], sealer.changes)
 
 
-def purge(store: Store, rows: NDArray[np.int64], *, thorough: bool = False, indexed: bool = True) -> bool:
+def purge(
+    store: Store,
+    rows: NDArray[np.int64],
+    *,
+    thorough: bool = False,
+    indexed: bool = True,
+    see: See | None = None,
+    overlap: int = 0,
+) -> bool:
     """Remove all traces of deleted rows from disk.
 
     The segments that hold some of the rows are rewritten, and the write-ahead log is emptied. Call it within
@@ -77,6 +86,8 @@ def purge(store: Store, rows: NDArray[np.int64], *, thorough: bool = False, inde
         Look for copies that SQLite left when it moved rows between pages, and rewrite the database if there are any.
     indexed
         Whether any data of the rows was in an index or in a table without row numbers, as metadata is.
+    see, overlap
+        As for :func:`mlret.index.sqlite.pages.holds_traces`, which reads the database if ``thorough`` is set.
 
     Returns
     -------
@@ -88,7 +99,9 @@ def purge(store: Store, rows: NDArray[np.int64], *, thorough: bool = False, inde
         _replace(store, [([segment], segment.kind != "flat") for segment in held])
     if not store.records.shrink(rewrite=False):
         return False
-    return not thorough or not store.records.traces(indexes=indexed) or store.records.shrink()
+    if not thorough or not store.records.traces(indexes=indexed, see=see, overlap=overlap):
+        return True
+    return store.records.shrink()
 
 
 def compact(store: Store, progress: Callable[[str, int, int], None] | None = None) -> list[Choice]:

@@ -125,16 +125,19 @@ class Store:
             return self._tail
 
     def views(self, allowed: NDArray[np.int64] | None = None) -> list[View[Rows]]:
-        """Return what can be searched: every sealed segment without its deleted rows, and the tail.
+        """Return what can be searched: the sealed segments without their deleted rows, and the tail.
 
         Parameters
         ----------
         allowed
-            ``(m,)`` row numbers in ascending order: the only rows to search. The tail is then returned only if it may
-            hold some of them. ``None`` for all rows.
+            ``(m,)`` row numbers in ascending order: the only rows to search. Only what may hold some of them is then
+            returned. ``None`` for all rows.
         """
         with self.records.lock:
             segments = list(self.segments)
+            if allowed is not None and len(allowed):
+                first, last = int(allowed[0]), int(allowed[-1])
+                segments = [one for one in segments if one.info.first_row <= last and first <= one.info.last_row]
             if allowed is None or (len(allowed) and allowed[-1] > self.last_sealed_row):
                 segments.append(self.tail.segment())
             return [self._view(segment, allowed) for segment in segments]

@@ -323,6 +323,22 @@ def descendants(store: MemoryStore, ids: Iterable[str], *, merged: bool = False)
     return list(found)
 
 
+def derived_outside(store: MemoryStore, ids: str | Iterable[str]) -> bool:
+    """Return whether anything was derived from some records that the store, which need not have the tenant, lacks.
+
+    Parameters
+    ----------
+    store
+        The memory as its scope sees it.
+    ids
+        Ids of records; those that are not in the scope are ignored.
+    """
+    mine = [id for id in _ids(ids) if id in store.columns.keys]
+    keys = [store.columns.keys[id] for id in dict.fromkeys([*mine, *descendants(store, mine)])]
+    query = f"SELECT record FROM memory_links WHERE type = '{DERIVED_FROM}' AND target IN ({{}})"
+    return any(store.columns.id_of(key) is None for (key,) in store.records.read_among(query, keys))
+
+
 def _in_state(store: MemoryStore, id: str, states: Sequence[int], verb: str) -> None:
     state = store.columns.statuses[id].state
     if state not in states:

@@ -16,10 +16,15 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
+
 from mlret.errors import InputError
-from mlret.index.sqlite.raw import blocks
+from mlret.index.sqlite.raw import views
+from mlret.index.sqlite.sql import parts
 from mlret.index.storage.manifest import MANIFEST
+from mlret.index.storage.records import RECORDS
 from mlret.memory.ingest.change import descendants
+from mlret.memory.ingest.fragments import Bytes, Fragments
 from mlret.memory.results import ErasureProof
 from mlret.memory.scope import Scope
 from mlret.memory.storage.store import MemoryStore
@@ -28,7 +33,8 @@ from mlret.memory.storage.store import MemoryStore
 # length of a fragment in characters and the maximum number of fragments.
 _PIECE = 16
 _MOST_PIECES = 64
-_BLOCK = 1 << 24
+_BLOCK = 3 << 19  # Bytes that are read at once.
+_TOGETHER = 100  # Fragments in one SQL statement, whose expressions may not be deeper than 1,000.
 _SHORTEST = 4  # Minimum length of a fragment in bytes; shorter ones occur in any file by chance.
 
 
@@ -75,12 +81,14 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
     indexed = any(document.metadata for document in documents.values())
     indexed = indexed or any(store.columns.links.get(id) for id in every)
     indexed = store.forget_rows(every, rows) or indexed
-    emptied = store.folder.finish_erasing(indexed=indexed)
-    there = _places(store.index.path, every_piece)
+    search = _FileSearch(store.index.path, every_piece)
+    emptied = store.folder.finish_erasing(indexed=indexed, see=search.see_database, overlap=search.overlap)
+    there = search.places()
     cells = _Cells(store)
-    accounted = {piece: cells.hold(piece) for found in there.values() for piece in found}
+    found_pieces = list(dict.fromkeys(piece for found in there.values() for piece in found))
+    accounted = {piece: cells.hold(piece) for piece in found_pieces}
     left = {name: sum(not accounted[piece] for piece in found) for name, found in there.items()}
-    shared = sorted({id for found in there.values() for piece in found for id in cells.records(piece)})
+    shared = cells.records(found_pieces)
     note = "unexplained fragments are left" if any(left.values()) else ""
     if not emptied:
         note = "another process reads an older state; once it is done, any later write finishes the erasure"
@@ -108,15 +116,57 @@ def _long_enough(pieces: Sequence[str]) -> list[str]:
     return [one for one in dict.fromkeys(pieces) if len(one.encode()) >= _SHORTEST][:_MOST_PIECES]
 
 
-def _places(folder: Path, pieces: Sequence[str]) -> dict[str, list[str]]:
-    """Return for each file of a folder, and each subfolder as a whole, which fragments occur in it."""
-    found: dict[str, set[str]] = {one.name: set() for one in sorted(folder.iterdir())}
-    overlap = max((len(piece.encode()) for piece in pieces), default=0)
-    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-        there = found[file.relative_to(folder).parts[0]]
-        for block in blocks(file, max(_BLOCK, 2 * overlap), overlap=overlap):
-            there |= {piece for piece in pieces if piece not in there and piece.encode() in block}
-    return {name: [piece for piece in pieces if piece in there] for name, there in found.items()}
+class _FileSearch:
+    """Searches all files of a folder for fragments, reading each file once.
+
+    Parameters
+    ----------
+    folder
+        The folder of the store.
+    pieces
+        The fragments.
+    """
+
+    def __init__(self, folder: Path, pieces: Sequence[str]) -> None:
+        self._folder = folder
+        self._pieces = {piece.encode(): piece for piece in pieces}
+        self._fragments = Fragments(self._pieces)
+        self.overlap = self._fragments.overlap
+        # What was found in the database, up to which place, and its state at the beginning.
+        self._in_database: set[bytes] = set()
+        self._seen = 0
+        self._state: tuple[int, ...] = ()
+
+    def see_database(self, place: int, block: Bytes) -> None:
+        """Search a block of the database, which is being read for another purpose; blocks come in order."""
+        if not place:
+            self._in_database, self._seen = set(), 0
+            self._state = _state_of(self._folder / RECORDS)
+        if place <= self._seen:
+            self._in_database |= self._fragments.found_in(block)
+            self._seen = place + len(block)
+
+    def places(self) -> dict[str, list[str]]:
+        """Return for each file of the folder, and each subfolder as a whole, which fragments occur in it."""
+        found: dict[str, set[bytes]] = {one.name: set() for one in sorted(self._folder.iterdir())}
+        for file in sorted(file for file in self._folder.rglob("*") if file.is_file()):
+            found[file.relative_to(self._folder).parts[0]] |= self._in_file(file)
+        return {name: [piece for code, piece in self._pieces.items() if code in there] for name, there in found.items()}
+
+    def _in_file(self, file: Path) -> set[bytes]:
+        # The database was read to its end already, and nothing was written to it since.
+        if file == self._folder / RECORDS and (self._seen, self._state) == (file.stat().st_size, _state_of(file)):
+            return self._in_database
+        found: set[bytes] = set()
+        for _, block in views(file, _BLOCK, overlap=self.overlap):
+            found |= self._fragments.found_in(np.frombuffer(block, dtype=np.uint8))
+        return found
+
+
+def _state_of(file: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written to."""
+    found = file.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class _Cells:
@@ -146,11 +196,18 @@ class _Cells:
     def _says(columns: Sequence[str]) -> str:
         return " OR ".join(f'instr("{column}", ?1)' for column in columns)
 
-    def records(self, piece: str) -> list[str]:
+    def records(self, pieces: Sequence[str]) -> list[str]:
         """Return the tenant's records that contain a fragment in a text, in metadata or in the journal's changes."""
-        query = """
-            SELECT record FROM records JOIN memory_versions USING (row) WHERE instr(text, ?1) OR instr(metadata, ?1)
-            UNION SELECT record FROM memory_journal WHERE instr(changes, ?1)
-        """
-        found = [self._store.columns.id_of(key) for (key,) in self._store.records.read(query, (piece,))]
-        return [id for id in found if id is not None]
+        found: set[int] = set()
+        for some in parts(pieces, _TOGETHER):
+            marks = range(1, len(some) + 1)
+            texts = " OR ".join(f"instr(text, ?{one}) OR instr(metadata, ?{one})" for one in marks)
+            rows = f"SELECT row FROM records WHERE {texts}"
+            changes = " OR ".join(f"instr(changes, ?{one})" for one in marks)
+            query = f"""
+                SELECT record FROM memory_versions WHERE row IN ({rows})
+                UNION SELECT record FROM memory_journal WHERE {changes}
+            """
+            found.update(key for (key,) in self._store.records.read(query, some))
+        ids = [self._store.columns.id_of(key) for key in found]
+        return sorted(id for id in ids if id is not None)

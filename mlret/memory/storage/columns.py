@@ -5,7 +5,9 @@ keep their position and are never visible. What only some methods need is read o
 first search starts quickly.
 
 Each tenant has columns of its own, which hold nothing of any other tenant: ids, positions, links and counts are what
-they would be in a store that the tenant had for itself.
+they would be in a store that the tenant had for itself. A call that needs nothing outside its scope can have columns of
+this scope alone, which load in milliseconds however many records the tenant has; see
+:meth:`mlret.memory.storage.folder.Folder.columns_in`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from mlret.memory.scope import SCOPE_NAMES, Place, Scope, place_of
 from mlret.memory.storage import cells
 from mlret.memory.storage.journal import GONE, Change, Entry, NewVersion, SetEnd, SetField, SetLink, renamed
 from mlret.memory.storage.lexical_scores import Postings
-from mlret.memory.storage.loading import Loaded, Rows, is_constant
+from mlret.memory.storage.loading import Loaded, Rows, ids_of, is_constant
 from mlret.memory.storage.positions import Names, Positions, Turns
 from mlret.memory.storage.record_state import ACTIVE, STATES, RecordStatus, RecordStatuses
 from mlret.memory.storage.version_arrays import VersionArrays
@@ -52,7 +54,9 @@ class _Growing:
 
 
 class Columns(VersionArrays):
-    """The versions of a tenant, up to the last journal entry that was applied; positions below ``len`` are in use.
+    """The versions of a tenant or scope, up to the last journal entry that was applied.
+
+    Positions below ``len`` are in use.
 
     Parameters
     ----------
@@ -61,7 +65,10 @@ class Columns(VersionArrays):
     tenant
         The tenant, ``""`` for records without one.
     places
-        All scopes of the database, by number.
+        Scopes of the database by number, which include those that are loaded.
+    part
+        Load the versions of ``places`` alone, and not the whole tenant. Links to records outside are loaded; links from
+        them are not.
 
     Raises
     ------
@@ -69,7 +76,7 @@ class Columns(VersionArrays):
         If a row of the tenant is damaged, or rows are missing.
     """
 
-    def __init__(self, records: Records, tenant: str, places: Mapping[int, Place]) -> None:
+    def __init__(self, records: Records, tenant: str, places: Mapping[int, Place], *, part: bool = False) -> None:
         super().__init__()
         self._size = 0
         self.scopes: Names[Place] = Names()
@@ -86,7 +93,8 @@ class Columns(VersionArrays):
         self.parts: dict[int, tuple[int, ...]] = {}  # Position -> rows of the parts.
         self.links: dict[str, set[tuple[str, str, str]]] = {}  # Record id -> its links in and out: (from, type, to).
         self.speakers: dict[int, str] = {}  # Position -> who said it, as far as it was needed.
-        self._rows = Rows(records, tenant)
+        self._rows = Rows(records, tenant, list(places) if part else None)
+        self._part = part
         self._records = records
         self._path = records.path
         self._versions: dict[str, list[int]] | None = None
@@ -350,8 +358,9 @@ class Columns(VersionArrays):
             self.wholes[row] = position
             self.parts[position] = (*self.parts.get(position, ()), row)
         links = self._rows.of_versions("memory_links", "record", "record").columns
+        id_of = self._with_outside(links["target"])
         for key, type, target in zip(links["record"], links["type"], links["target"], strict=True):
-            link = self._ids[key], type, self._ids[target]
+            link = self._ids[key], type, id_of[target]
             for end in (link[0], link[2]):
                 self.links.setdefault(end, set()).add(link)
         self._load_statuses(self._rows.of_versions("memory_records", "record", "record"))
@@ -384,11 +393,17 @@ class Columns(VersionArrays):
     def _read_uses(self, ids: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return strength, accesses, accessed_at, merged_into and the number of links for each of some records."""
         uses = cells.read_uses(self._records, [self.keys[id] for id in ids])
+        id_of = self._with_outside(use[3] for use in uses.values() if use[3] is not None)
         found = []
         for id in ids:
             *counts, survivor, links, _ = uses[self.keys[id]]
-            found.append((*counts, None if survivor is None else self._ids.get(survivor), links))
+            found.append((*counts, None if survivor is None else id_of.get(survivor), links))
         return found
+
+    def _with_outside(self, keys: Iterable[int]) -> Mapping[int, str]:
+        """Return key -> id of all records, with those keys that belong to records outside the columns."""
+        outside = {key for key in keys if key not in self._ids} if self._part else ()
+        return {**self._ids, **ids_of(self._records, outside)} if outside else self._ids
 
     def _fill(self, versions: Loaded, places: Mapping[int, Place]) -> None:
         """Fill the arrays from all stored versions, column by column, which is ten times faster than one by one."""

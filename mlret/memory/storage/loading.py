@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.storage.records import Records
-from mlret.memory.scope import Place
-from mlret.memory.storage.cells import FACTOR, NULL, START, TEXT, UNREADABLE, WIDE, checked, damage, named, select
+from mlret.memory.scope import Place, Scope
+from mlret.memory.storage.cells import (
+    FACTOR,
+    NULL,
+    START,
+    TEXT,
+    UNREADABLE,
+    WIDE,
+    checked,
+    damage,
+    held_by,
+    named,
+    select,
+)
 from mlret.memory.storage.schema import COVERED, NULLS
 
 _TEXTS = frozenset(
@@ -172,13 +184,68 @@ def load_places(records: Records) -> dict[int, Place]:
     MlretError
         If a row is damaged.
     """
-    found = load(records, "memory_scopes").columns
-    places: Any = zip(*(found[name] for name in ("tenant", "user", "agent", "run")), strict=True)
-    return dict(zip(found["scope"], places, strict=True))
+    return _places(load(records, "memory_scopes"))
+
+
+def places_in(records: Records, scope: Scope) -> dict[int, Place]:
+    """Return the scopes of the database that a checked scope holds, by number.
+
+    Raises
+    ------
+    MlretError
+        If a row is damaged.
+    """
+    return _places(load(records, "memory_scopes", *held_by(scope)))
+
+
+def place_at(records: Records, number: int) -> Place | None:
+    """Return the scope with a number; ``None`` if there is none.
+
+    Raises
+    ------
+    MlretError
+        If the row is damaged.
+    """
+    return _places(load(records, "memory_scopes", "scope = ?", (number,))).get(number)
+
+
+def _places(found: Loaded) -> dict[int, Place]:
+    places: Any = zip(*(found.columns[name] for name in ("tenant", "user", "agent", "run")), strict=True)
+    return dict(zip(found.columns["scope"], places, strict=True))
+
+
+def count_versions(records: Records, scopes: Iterable[int]) -> int:
+    """Return the number of versions that some scopes hold.
+
+    Raises
+    ------
+    MlretError
+        If a row is damaged.
+    """
+    where = f"scope IN ({','.join(map(str, scopes))})"
+    return int(load(records, "memory_totals", where).arrays["versions"].sum())
+
+
+def ids_of(records: Records, keys: Iterable[int]) -> dict[int, str]:
+    """Return the ids of records by key, without those that do not exist.
+
+    Raises
+    ------
+    MlretError
+        If a row is damaged.
+    """
+    found: dict[int, str] = {}
+    some = list(keys)
+    for start in range(0, len(some), _SOME):
+        marks = ",".join(map(str, some[start : start + _SOME]))
+        where = f"row IN (SELECT row FROM memory_records WHERE record IN ({marks}))"
+        versions = load(records, "memory_versions", where).columns
+        found |= dict(zip(versions["record"], versions["id"], strict=True))
+    return found
 
 
 class Rows:
-    """Selects the rows of the tables that belong to a tenant.
+    """Selects the rows of the tables that belong to a tenant, or to some of its scopes.
 
     Parameters
     ----------
@@ -186,18 +253,21 @@ class Rows:
         The database.
     tenant
         The tenant, ``""`` for records without one.
+    scopes
+        The numbers of scopes of the tenant, of which alone the rows are read; all of them by default.
     """
 
-    def __init__(self, records: Records, tenant: str) -> None:
+    def __init__(self, records: Records, tenant: str, scopes: Sequence[int] | None = None) -> None:
         self._records = records
         self._tenant = tenant
+        self._scopes = None if scopes is None else f"scope IN ({','.join(map(str, scopes))})"
 
     def versions(self) -> Loaded:
-        """Return the tenant's versions."""
+        """Return the versions."""
         return load(self._records, "memory_versions", *self._mine())
 
     def of_versions(self, table: str, column: str, version: str) -> Loaded:
-        """Return the rows of a table that belong to the tenant's versions.
+        """Return the rows of a table that belong to the versions.
 
         Parameters
         ----------
@@ -207,25 +277,25 @@ class Rows:
             Column of the table, and the column of ``memory_versions`` that it refers to.
         """
         mine, parameters = self._mine()
-        if not parameters:
+        if mine == "1":
             return load(self._records, table)
         where = f"{column} IN (SELECT {version} FROM memory_versions WHERE {mine})"
         return load(self._records, table, where, parameters)
 
     def totals(self) -> Loaded:
-        """Return the totals of the tenant's scopes."""
+        """Return the totals of the scopes."""
         mine, parameters = self._mine()
         return load(self._records, "memory_totals", mine.removeprefix("+"), parameters)
 
     def read(self, columns: str, rows: Sequence[int] | None = None) -> list[tuple[Any, ...]]:
-        """Return columns of the tenant's versions, without verifying them.
+        """Return columns of the versions, without verifying them.
 
         Parameters
         ----------
         columns
             Names of columns, separated by commas.
         rows
-            Rows to read; all of the tenant by default.
+            Rows to read; all by default.
         """
         if rows is None:
             mine, parameters = self._mine()
@@ -238,7 +308,9 @@ class Rows:
         return found
 
     def _mine(self) -> tuple[str, tuple[str, ...]]:
-        """Return the SQL condition for the tenant's versions, and its parameters."""
+        """Return the SQL condition for the versions, and its parameters."""
+        if self._scopes is not None:
+            return self._scopes, ()
         read = self._records.read
         if read("SELECT min(tenant), max(tenant) FROM memory_scopes") in ([(self._tenant,) * 2], [(None, None)]):
             return "1", ()

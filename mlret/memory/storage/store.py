@@ -52,12 +52,15 @@ class MemoryStore:
         The open folder of the memory.
     scope
         The checked scope of the caller.
+    within
+        Whether nothing outside the scope is needed. The columns then need not have the other records of the tenant.
     """
 
-    def __init__(self, folder: Folder, scope: Scope) -> None:
+    def __init__(self, folder: Folder, scope: Scope, *, within: bool = False) -> None:
         self.folder = folder
         self.scope = dict(scope)
         self.place = place_of(scope)
+        self._within = within
         self.index = folder.index
         self.store = folder.store
         self.records = folder.records
@@ -66,8 +69,12 @@ class MemoryStore:
 
     @cached_property
     def columns(self) -> Columns:
-        """The tenant's versions, as arrays for searching; they are loaded when a tenant is first asked for."""
-        return self.folder.columns(self.place[0])
+        """The versions of the tenant or the scope, as arrays for searching; they are loaded when first needed.
+
+        Those of a scope alone may be loaded again for later calls; so a store with ``within`` is made for one call, and
+        this is first used while the lock is held.
+        """
+        return self.folder.columns_in(self.scope) if self._within else self.folder.columns(self.place[0])
 
     @property
     def unmatched(self) -> Unmatched:
@@ -141,7 +148,7 @@ class MemoryStore:
         if verb in ("feedback", "undo"):
             self.weights.clear()
         columns.apply(done, versions)
-        folder.wrote(first + len(done) - 1, {number: place for place, number in scopes.items()})
+        folder.wrote(first + len(done) - 1, {number: place for place, number in scopes.items()}, columns)
         return counted
 
     def place_of_record(self, record: str) -> Place:

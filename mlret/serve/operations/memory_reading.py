@@ -218,7 +218,7 @@ async def list_memories(
     )
 
     def read(memory: Memory) -> MemoryPage:
-        store = MemoryStore(memory.folder_of(scope), scope)
+        store = MemoryStore(memory.folder_of(scope), scope, within=True)
         if cursor is not None:
             row_of(cursor, store.store.manifest.identity)  # It is checked as a part of the request.
         found = page(store, selection, cursor, limit)

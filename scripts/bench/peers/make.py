@@ -14,6 +14,7 @@ PEERS = {
     # The newest version that is compatible with this torch.
     "pylate": ["torch==2.13.0", "pylate==1.2.0"],
     "mem0": ["mem0ai==2.2.1", "qdrant-client==1.20.0", "numpy"],
+    "langgraph": ["langgraph==1.2.24", "langgraph-checkpoint-sqlite==3.1.2", "numpy"],
     "fastembed": ["fastembed==0.9.1", "onnxruntime==1.32.0"],
     # The newest release of its ONNX backend does not work with transformers 5.
     "sentence_transformers_onnx": [

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,18 +19,7 @@ os.environ.setdefault("OPENAI_API_KEY", "none")  # required by its constructor, 
 
 import numpy as np
 from mem0 import Memory
-
-
-def timed(name: str, run: Callable[[int], object], warm: int, calls: int, last: int | None = None) -> dict[str, float]:
-    """Return the medians of milliseconds in wall time and in processor time, of the last calls."""
-    clock, processor = [], []
-    for turn in range(calls):
-        start, used = time.perf_counter(), time.process_time()
-        run(turn)
-        clock.append(1000 * (time.perf_counter() - start))
-        processor.append(1000 * (time.process_time() - used))
-    first = warm if last is None else calls - last
-    return {name: statistics.median(clock[first:]), f"{name}_cpu": statistics.median(processor[first:])}
+from timed_calls import timed
 
 
 def main() -> None:
