@@ -98,7 +98,7 @@ def changed(chance: random.Random, indexes: Sequence[Index]) -> None:
 
 
 @pytest.mark.parametrize("encoder", [WordEncoder(20), WordTokenEncoder(20)], ids=["cosine", "maxsim"])
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_an_index_and_its_shards_give_the_same_hits(encoder: Any, seed: int) -> None:
     chance = random.Random(seed)
