@@ -310,12 +310,12 @@ class _Search:
         width = self._width(self._k)
         while True:
             found = self._candidates(width)
-            parts = [
+            every = [
                 {shard: one.candidates[place].dense for shard, one in found.items()}
                 for place in range(len(self._queries))
             ]
-            channels = [self._merged(some, self._k) for some in parts]
-            if width == self._k or self._enough(list(zip(parts, channels, strict=True)), width, self._k):
+            channels = [self._merged(some, self._k) for some in every]
+            if width == self._k or self._enough(list(zip(every, channels, strict=True)), width, self._k):
                 break
             width = self._k
         ranked = []
@@ -378,9 +378,10 @@ class _Search:
             merged, every = [], []
             for place in range(len(texts)):
                 some = {shard: one.candidates[place] for shard, one in found.items()}
-                dense, lexical = ({shard: getattr(one, name) for shard, one in some.items()} for name in _CHANNELS)
-                merged.append((self._merged_if_any(dense, k), self._merged_if_any(lexical, k)))
-                every += [(dense, merged[-1][0]), (lexical, merged[-1][1])]
+                by_meaning = {shard: one.dense for shard, one in some.items()}
+                by_words = {shard: one.lexical for shard, one in some.items()}
+                merged.append((self._merged_if_any(by_meaning, k), self._merged_if_any(by_words, k)))
+                every += [(by_meaning, merged[-1][0]), (by_words, merged[-1][1])]
             if width < k and not self._enough(every, width, k):
                 width = k
                 continue
