@@ -11,27 +11,13 @@ from typing import Any, NamedTuple
 
 from mlret.errors import Corrupt, InputError
 from mlret.index.sharding.local_shard import LocalShard
-from mlret.index.sharding.shard import State
+from mlret.index.sharding.shard import Shard, State
 from mlret.index.storage.manifest import has_manifest
 from mlret.index.store.store import Store
 
-# What may be asked of a replica. Writes go to the folder, by the one process that writes.
-READING = {
-    "candidates",
-    "complete",
-    "fetch",
-    "fields",
-    "get",
-    "info",
-    "page",
-    "prepare",
-    "receipts",
-    "rows_in",
-    "state",
-    "stored",
-    "unmatched",
-    "vectors",
-}
+# What a replica is not asked. Writes go to the folder, by the one process that writes.
+_WRITING = {"close", "compact", "delete", "delete_matching", "finish", "keep_receipt", "seal", "store_batch", "tune"}
+READING = {name for name in vars(Shard) if not name.startswith("_")} - _WRITING
 
 
 class Answer(NamedTuple):

@@ -4,7 +4,7 @@
     python scripts/bench/cluster.py memory --sizes 100000 400000 --json FILE
     python scripts/bench/cluster.py vectors --documents 2000000 --shards 8 --json FILE
     python scripts/bench/cluster.py search --documents 100000 --shards 8 --json FILE
-    python scripts/bench/cluster.py tokens --documents 4000 --json FILE
+    python scripts/bench/cluster.py tokens --documents 20000 --json FILE
     python scripts/bench/cluster.py table --json FILE
 
 ``build`` encodes made texts with the bundled encoder: without Ray, with one actor, and with two, in turn. ``memory``

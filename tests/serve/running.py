@@ -15,6 +15,7 @@ import httpx2
 from fastapi import FastAPI
 
 from mlret.serve.app import create_app
+from mlret.serve.catalogue import Reading
 from mlret.serve.limits.access_log import AccessLog
 from mlret.serve.limits.connections import ConnectionLimits, guarded_server
 from mlret.serve.security.tokens import TokenStore
@@ -43,7 +44,9 @@ def client(port: int, token: str, **options: Any) -> httpx2.Client:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, limits: ConnectionLimits | None = None, **settings: Any) -> Iterator[Running]:
+def running(
+    folder: Path, *, limits: ConnectionLimits | None = None, reading: Reading | None = None, **settings: Any
+) -> Iterator[Running]:
     """Run a server with these settings until the end of the block.
 
     Parameters
@@ -52,6 +55,8 @@ def running(folder: Path, *, limits: ConnectionLimits | None = None, **settings:
         Where its tokens are kept.
     limits
         Limits of connections.
+    reading
+        As for :func:`mlret.serve.app.create_app`.
     settings
         As for :class:`mlret.serve.settings.ServeSettings`.
     """
@@ -59,7 +64,7 @@ def running(folder: Path, *, limits: ConnectionLimits | None = None, **settings:
     token = tokens.add(f"tests {len(tokens)}", "admin")
     written = io.StringIO()
     log = AccessLog(written)
-    app = create_app(ServeSettings(port=0, **settings), tokens=tokens, log=log)
+    app = create_app(ServeSettings(port=0, **settings), tokens=tokens, log=log, reading=reading)
     server = guarded_server(app, host="127.0.0.1", port=0, log=log, limits=limits)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
