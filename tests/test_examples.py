@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import runpy
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +60,41 @@ def test_agent_memory_separates_scopes_and_erases(tmp_path: Path) -> None:
     assert "after undo: Je suis allergique aux arachides.\n" in output
     assert "erased 2 records, complete: True" in output
     assert "records that are left: 1" in output
+
+
+def test_facts_come_from_messages_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["facts_from_messages.py"])
+    output = run("facts_from_messages.py", tmp_path)
+    assert "3 turns and 2 facts in operation 1" in output
+    assert "I moved to Oslo in March.  <-  I moved to Oslo in March. It rains a lot!" in output
+
+
+def test_facts_come_from_a_server_with_the_interface_of_openai(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server answers as a model does, with words around the list."""
+    asked: list[dict[str, Any]] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))) | {"path": self.path})
+            listed = json.dumps([{"text": "The user lives in Oslo.", "messages": [0]}])
+            answer = {"choices": [{"message": {"role": "assistant", "content": f"Here:\n```json\n{listed}\n```"}}]}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/v1"
+        monkeypatch.setattr(sys, "argv", ["facts_from_messages.py", address, "tiny"])
+        output = run("facts_from_messages.py", tmp_path)
+        server.shutdown()
+    assert "3 turns and 1 facts in operation 1" in output
+    assert "The user lives in Oslo.  <-  I moved to Oslo in March. It rains a lot!" in output
+    assert asked[0]["path"] == "/v1/chat/completions" and asked[0]["model"] == "tiny"
+    assert "0 (user): I moved to Oslo in March." in asked[0]["messages"][1]["content"]
 
 
 def test_hybrid_search_finds_codes_and_filters_hold(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ class AsyncMemory(AsyncFolder[Memory]):
     ids = reading(Memory.ids)
     versions = reading(Memory.versions)
     history = reading(Memory.history)
+    profile = reading(Memory.profile)
     thresholds = reading(Memory.thresholds)
     add = writing(Memory.add)
     add_batch = writing(Memory.add_batch)

@@ -10,6 +10,7 @@ from mlret.index.index import Index
 from mlret.index.storage.manifest import has_manifest
 from mlret.memory.base import THRESHOLDS
 from mlret.memory.editing import MemoryEditing
+from mlret.memory.profiling import MemoryProfiling
 from mlret.memory.reading import MemoryReading
 from mlret.memory.records import MemoryRecord
 from mlret.memory.results import Added, MemoryHit
@@ -21,7 +22,7 @@ from mlret.memory.writing import MemoryWriting
 __all__ = ["THRESHOLDS", "Added", "Memory", "MemoryHit", "MemoryRecord", "parse_scope"]
 
 
-class Memory(MemoryReading, MemoryWriting, MemoryEditing, MemoryWatching):
+class Memory(MemoryReading, MemoryWriting, MemoryEditing, MemoryWatching, MemoryProfiling):
     """A store of memories on disk, in one folder. Create or open one with :meth:`open`.
 
     Every record belongs to a scope, and every method takes one: records outside the scope do not exist for that call.

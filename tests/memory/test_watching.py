@@ -33,7 +33,7 @@ def test_every_kind_of_change_is_an_event(tmp_path: Path) -> None:
     memory.merge("a", ["b"], ANNA)
     memory.delete("c", ANNA)
     memory.restore("c", ANNA)
-    memory.forget(Policy(most=1), ANNA, dry_run=False)
+    memory.forget(Policy(keep=1), ANNA, dry_run=False)
     found = seen(memory, ANNA)
     assert found[:8] == [
         ("added", "a"), ("added", "b"), ("added", "c"), ("added", "d"),

@@ -103,7 +103,7 @@ def _with_months(text: str, now: datetime) -> Iterator[Read]:
 
 @lru_cache(maxsize=1)
 def _patterns() -> list[tuple[regex.Pattern[str], dict[str, int], SpanOf]]:
-    found = []
+    found: list[tuple[regex.Pattern[str], dict[str, int], SpanOf]] = []
     for calendar, year, mark, span_of in (
         ("islamic", _ISLAMIC_YEAR, _AH, islamic_span),
         ("persian", _PERSIAN_YEAR, _AP, persian_span),
