@@ -132,8 +132,9 @@ def _evidence(
     if ability == ABSTENTION:
         notes.add("abstention questions, which have no evidence", id)
         return ()
-    ids = list(dict.fromkeys(_flat(item.source_chat_ids)))
-    if None in ids:
+    stated = list(dict.fromkeys(_flat(item.source_chat_ids)))
+    ids = [one for one in stated if one is not None]
+    if len(ids) < len(stated):
         notes.add("questions left out because source_chat_ids has something else than ids", id)
     elif not ids:
         notes.add("questions left out because they have no source_chat_ids", id)
