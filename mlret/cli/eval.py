@@ -180,7 +180,9 @@ def _command(benchmark: Benchmark[Any]) -> Any:
         ]
     )
     built = typer.Typer(add_completion=False)
-    built.command(benchmark.name, help=benchmark.summary, rich_help_panel=benchmark.panel)(command)
+    # The list of all benchmarks shows the first paragraph.
+    text = f"{benchmark.summary}\n\n{benchmark.data_help}".rstrip()
+    built.command(benchmark.name, help=text, rich_help_panel=benchmark.panel)(command)
     return typer.main.get_command(built)
 
 

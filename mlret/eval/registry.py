@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "mlret.benchmarks"
 # Panels of `mlret eval --help`.
-BITEXT, RETRIEVAL, MEMORY = "Sentences", "Retrieval", "Memory"
+BITEXT, RETRIEVAL, MEMORIES = "Sentences", "Retrieval", "Memory"
 BUNDLED = "bundled"
 """The ``data`` of a benchmark whose data comes with mlret."""
 UNSET: Any = object()
@@ -147,6 +147,8 @@ class Benchmark(Generic[SettingsT]):
         Heading under which the command line lists the benchmark.
     pictures
         Builds the pictures from the content of ``report.json``, so that stored results can be drawn again.
+    data_help
+        Where the data is available and in which form it is read, for the help of the benchmark's command.
     """
 
     settings: type[SettingsT]
@@ -155,6 +157,7 @@ class Benchmark(Generic[SettingsT]):
     options: tuple[str, ...]
     panel: str = RETRIEVAL
     pictures: Callable[[Mapping[str, Any]], list[Picture]] = lambda results: []
+    data_help: str = ""
 
     @property
     def name(self) -> str:

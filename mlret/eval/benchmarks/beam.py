@@ -80,10 +80,9 @@ def _groups(questions: Sequence[Question]) -> dict[str, list[str]]:
 BEAM = register(
     history_benchmark(
         BeamSettings,
-        "Find the messages that questions about chats of 100 thousand to 10 million tokens are based on: recall of "
-        "BEAM's source_chat_ids by ability. Clone https://github.com/mohammadtavakoli78/BEAM, and name one of "
-        "chats/100K, 500K, 1M and 10M: a folder for each chat with chat.json and "
-        "probing_questions/probing_questions.json. Nothing is downloaded.",
+        "Find the messages that questions about very long chats are based on: recall of BEAM's source_chat_ids.",
+        "Clone https://github.com/mohammadtavakoli78/BEAM, and name one of chats/100K, 500K, 1M and 10M: a folder "
+        "for each chat with chat.json and probing_questions/probing_questions.json. Nothing is downloaded.",
         protocol_of,
         read,
     )

@@ -93,9 +93,9 @@ def _groups(questions: Sequence[Question]) -> dict[str, list[str]]:
 LOCOMO = register(
     history_benchmark(
         LocomoSettings,
-        "Find the evidence for questions about ten long conversations: LoCoMo's recall by category. Get "
-        "data/locomo10.json from https://github.com/snap-research/locomo (CC BY-NC 4.0; unpack it where it is a zip): "
-        "a JSON array of conversations with session_1, session_1_date_time and so on, and qa with category and "
+        "Find the evidence for questions about ten long conversations: LoCoMo's recall by category.",
+        "Get data/locomo10.json from https://github.com/snap-research/locomo (CC BY-NC 4.0; unpack it where it is a "
+        "zip): a JSON array of conversations with session_1, session_1_date_time and so on, and qa with category and "
         "evidence. Nothing is downloaded.",
         protocol_of,
         read,

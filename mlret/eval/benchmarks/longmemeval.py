@@ -82,8 +82,8 @@ def _groups(questions: Sequence[Question]) -> dict[str, list[str]]:
 LONGMEMEVAL = register(
     history_benchmark(
         LongMemEvalSettings,
-        "Find the sessions or turns that answer questions about chat histories: LongMemEval S, M and oracle. Get the "
-        "files from https://huggingface.co/datasets/xiaowu0162/longmemeval-cleaned (or longmemeval, without "
+        "Find the sessions or turns that answer questions about chat histories: LongMemEval S, M and oracle.",
+        "Get the files from https://huggingface.co/datasets/xiaowu0162/longmemeval-cleaned (or longmemeval, without "
         "cleaning): one JSON array of 500 questions, each with haystack_sessions, haystack_session_ids, "
         "haystack_dates and answer_session_ids. Nothing is downloaded.",
         protocol_of,

@@ -15,7 +15,7 @@ from mlret.errors import InputError
 from mlret.eval.loading import load_encoders
 from mlret.eval.readers.parallel_text import read_parallel
 from mlret.eval.readers.xquad_r_data import read_xquad_r
-from mlret.eval.registry import LINES, UNSET, Benchmark, Lines, Option, Settings, register
+from mlret.eval.registry import LINES, MEMORIES, UNSET, Benchmark, Lines, Option, Settings, register
 from mlret.eval.report import Picture
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ MEMORY = register(
         "Measure what a memory finds across languages, what it merges, and the effect of each ranking feature.",
         evaluate,
         options=("data", "models", "languages", "lines", "answers"),
+        panel=MEMORIES,
         pictures=_pictures,
     )
 )

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from mlret.errors import InputError
 from mlret.eval.loading import load_encoders
-from mlret.eval.registry import BUNDLED, Benchmark, Settings, register
+from mlret.eval.registry import BUNDLED, MEMORIES, Benchmark, Settings, register
 from mlret.eval.report import Picture
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ MEMORY_SITUATIONS = register(
         "Measure how often a memory puts first what a person would, in small situations in twelve languages.",
         evaluate,
         options=("data", "models", "languages"),
+        panel=MEMORIES,
         pictures=_pictures,
     )
 )

@@ -87,9 +87,10 @@ def _groups(questions: Sequence[Question]) -> dict[str, list[str]]:
 MEMORYAGENTBENCH = register(
     history_benchmark(
         MemoryAgentBenchSettings,
-        "Find the chunks of long texts that contain the answer: the accurate-retrieval part of MemoryAgentBench. Get "
-        "data/Accurate_Retrieval-00000-of-00001.parquet from https://huggingface.co/datasets/ai-hyz/MemoryAgentBench: "
-        "rows of context, questions, answers and metadata.source. Nothing is downloaded.",
+        "Find the chunks of long texts that contain the answer: MemoryAgentBench's accurate retrieval.",
+        "Get data/Accurate_Retrieval-00000-of-00001.parquet from "
+        "https://huggingface.co/datasets/ai-hyz/MemoryAgentBench: rows of context, questions, answers and "
+        "metadata.source. Nothing is downloaded.",
         protocol_of,
         read,
         options=("data", "sources", "chunk_characters", *OPTIONS[2:]),

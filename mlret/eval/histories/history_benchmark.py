@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mlret.errors import InputError
 from mlret.eval.loading import check_names, load_encoders
-from mlret.eval.registry import MEMORY, Benchmark, Names, Settings
+from mlret.eval.registry import MEMORIES, Benchmark, Names, Settings
 
 if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder
@@ -50,6 +50,7 @@ Read = Callable[[HistorySettingsT, "ReadingNotes"], "Iterator[History]"]
 def history_benchmark(
     settings: type[HistorySettingsT],
     summary: str,
+    data_help: str,
     protocol_of: Callable[[HistorySettingsT], HistoryProtocol],
     read: Read[HistorySettingsT],
     *,
@@ -62,7 +63,9 @@ def history_benchmark(
     settings
         The model of its settings.
     summary
-        What is measured, and where its data is available, for the command line.
+        One sentence for the command line that says what is measured.
+    data_help
+        Where the data is available and in which form it is read.
     protocol_of
         Returns how to score, for given settings.
     read
@@ -80,7 +83,7 @@ def history_benchmark(
         metric = next(iter(next(iter(next(iter(results["figures"].values())).values()))))
         return history_pictures(metric, results)
 
-    return Benchmark(settings, summary, evaluate, options, panel=MEMORY, pictures=pictures)
+    return Benchmark(settings, summary, evaluate, options, panel=MEMORIES, pictures=pictures, data_help=data_help)
 
 
 def _evaluate(

@@ -23,9 +23,9 @@ _QUESTIONS = Path("probing_questions") / "probing_questions.json"
 
 
 class _Message(BaseModel):
-    role: str
-    content: str
-    id: int
+    role: str = ""
+    content: str = ""
+    id: int | None = None
     time_anchor: str | None = None
 
 
@@ -97,14 +97,15 @@ def read_beam(path: Path, unit: Unit, notes: ReadingNotes) -> Iterator[History]:
 
 def _history(folder: Path, unit: Unit, notes: ReadingNotes) -> History:
     chat = next(folder / name for name in _CHATS if (folder / name).is_file())
-    parts = [part for part in _parts(chat, unit) if any(one.content.strip() for one in part.messages)]
+    parts = [part for part in _parts(chat, unit, notes) if any(one.content.strip() for one in part.messages)]
     if not parts:
         raise InputError(f"{chat}: has no message; give the file as it is published")
     places: dict[int, list[int]] = {}
     documents: list[HistoryDocument] = []
     for place, part in enumerate(parts):
         for message in part.messages:
-            places.setdefault(message.id, []).append(place)
+            if message.id is not None:
+                places.setdefault(message.id, []).append(place)
         documents.append(_document(part, place, unit))
     file = folder / _QUESTIONS
     content = read_json(file)
@@ -118,21 +119,24 @@ def _history(folder: Path, unit: Unit, notes: ReadingNotes) -> History:
             where = f"{file}: {ability}.{number}"
             item = parsed(_Question, values, where)
             id = f"{folder.name}/{ability}/{number}"
-            evidence = _evidence(item, ability, places, id, where, notes)
+            evidence = _evidence(item, ability, places, id, notes)
             if evidence:
                 questions.append(Question(id, item.question, ability, evidence, at=parts[-1].at))
     return History(folder.name, tuple(documents), tuple(questions))
 
 
 def _evidence(
-    item: _Question, ability: str, places: dict[int, list[int]], id: str, where: str, notes: ReadingNotes
+    item: _Question, ability: str, places: dict[int, list[int]], id: str, notes: ReadingNotes
 ) -> tuple[int, ...]:
     """Return the documents with the evidence; nothing for a question that is left out."""
     if ability == ABSTENTION:
         notes.add("abstention questions, which have no evidence", id)
         return ()
-    ids = list(dict.fromkeys(_flat(item.source_chat_ids, where)))
-    if not ids:
+    stated = list(dict.fromkeys(_flat(item.source_chat_ids)))
+    ids = [one for one in stated if one is not None]
+    if len(ids) < len(stated):
+        notes.add("questions left out because source_chat_ids has something else than ids", id)
+    elif not ids:
         notes.add("questions left out because they have no source_chat_ids", id)
     elif any(one not in places for one in ids):
         notes.add("questions left out because a message of source_chat_ids is not in the chat", id)
@@ -143,30 +147,26 @@ def _evidence(
     return ()
 
 
-def _flat(value: Any, where: str) -> Iterator[int]:
-    """Yield the ids of ``source_chat_ids``: a list, or an object of lists, of integers."""
-    if value is None:
-        return
-    if isinstance(value, int) and not isinstance(value, bool):
-        yield value
-    elif isinstance(value, list | dict):
+def _flat(value: Any) -> Iterator[int | None]:
+    """Yield the ids of ``source_chat_ids``, a list or an object of lists; ``None`` for what is not an id."""
+    if isinstance(value, list | dict):
         for one in value.values() if isinstance(value, dict) else value:
-            yield from _flat(one, where)
-    else:
-        raise InputError(f"{where}: source_chat_ids: {value!r} is not an id; give the file as it is published")
+            yield from _flat(one)
+    elif value is not None:
+        yield value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _parts(chat: Path, unit: Unit) -> Iterator[_Part]:
+def _parts(chat: Path, unit: Unit, notes: ReadingNotes) -> Iterator[_Part]:
     at: datetime | None = None
     for session, batch in _batches(chat):
         for place, turn in enumerate(batch.turns):
-            where = f"{chat}: {session}, turn {place + 1}"
+            where = f"{chat.parent.name}, {session}, turn {place + 1}"
             step = {"message": 1, "pair": 2}.get(unit, max(len(turn), 1))
             for first in range(0, len(turn), step):
                 messages = turn[first : first + step]
                 for message in messages:
                     anchor = message.time_anchor or (batch.time_anchor if place == first == 0 else None)
-                    at = at if anchor is None else _instant(anchor, where)
+                    at = at if anchor is None else _instant(anchor, where, notes) or at
                 yield _Part(messages, session, at)
 
 
@@ -195,9 +195,10 @@ def _document(part: _Part, place: int, unit: Unit) -> HistoryDocument:
     return HistoryDocument(f"{place}", text, part.session, None, part.at)
 
 
-def _instant(text: str, where: str) -> datetime:
-    """Read a day as BEAM writes it, e.g. ``March-15-2024``."""
+def _instant(text: str, where: str, notes: ReadingNotes) -> datetime | None:
+    """Read a day as BEAM writes it, e.g. ``March-15-2024``; ``None`` for anything else."""
     try:
         return datetime.strptime(text.strip(), "%B-%d-%Y").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise InputError(f"{where}: time_anchor: {text!r} is not a day such as March-15-2024; correct it") from error
+    except ValueError:
+        notes.add("time anchors that are ignored because they are no day such as March-15-2024", where)
+        return None

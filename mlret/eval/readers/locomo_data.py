@@ -174,9 +174,9 @@ def _history(sample: _Sample, number: int, unit: Unit, audit: LocomoAudit, where
     for session, (at, turns) in sessions.items():
         for name, text, role in _parts(sample, session, turns, unit, where):
             if name in places:
-                raise InputError(f"{where}: two turns are called {name!r}; give the file as it is published")
+                notes.add("turns with the id of an earlier turn, which is the evidence", f"{sample.sample_id}/{name}")
             if text.strip():
-                places[name] = len(documents)
+                places.setdefault(name, len(documents))
                 documents.append(HistoryDocument(name, text, f"session {session}", role, at))
     if not documents:
         raise InputError(f"{where}: the conversation has no text; give the file as it is published")

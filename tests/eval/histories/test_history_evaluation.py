@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.token_encoder import TokenEncoder
 from mlret.errors import InputError
 from mlret.eval import compare_results, evaluate
@@ -40,6 +41,12 @@ from tests.eval.histories.published import (
 DOCUMENTS = ("the cat sleeps", "seven dogs ran home", "rice and fish for dinner", "the cat ate fish")
 
 
+@pytest.fixture(scope="module")
+def light_encoder() -> Encoder:
+    """Load the bundled encoder in the light runtime, which takes less time than importing torch."""
+    return load_encoder()
+
+
 def made(texts: tuple[str, ...] = DOCUMENTS, questions: tuple[str, ...] = ("who ate fish?",), id: str = "h") -> History:
     documents = tuple(HistoryDocument(f"d{place}", text, "s", "user") for place, text in enumerate(texts))
     return History(id, documents, tuple(Question(f"{id}/{n}", text, "kind", (3,)) for n, text in enumerate(questions)))
@@ -57,14 +64,14 @@ class TestRankers:
         (found,) = Bm25Ranker().rank(EncodedHistory(made(), None, "en"))
         assert found == [3, 2]
 
-    def test_dense_orders_by_cosine_and_ties_by_place(self, tiny_encoder: Encoder) -> None:
+    def test_dense_orders_by_cosine_and_ties_by_place(self, light_encoder: Encoder) -> None:
         history = made((*DOCUMENTS, DOCUMENTS[0]), ("who ate fish?", "seven dogs"))
-        encoded = EncodedHistory(history, tiny_encoder, "en")
-        found = ChannelRanker("dense", "dense", tiny_encoder).rank(encoded)
+        encoded = EncodedHistory(history, light_encoder, "en")
+        found = ChannelRanker("dense", "dense", light_encoder).rank(encoded)
         for question, ranking in zip(history.questions, found, strict=True):
             cosines = (
-                tiny_encoder.encode_document([one.text for one in history.documents], language="en")
-                @ (tiny_encoder.encode_query([question.text], language="en")[0])
+                light_encoder.encode_document([one.text for one in history.documents], language="en")
+                @ (light_encoder.encode_query([question.text], language="en")[0])
             )
             assert sorted(ranking) == list(range(5))
             assert np.all(np.diff(cosines[ranking]) < 1e-5)
@@ -85,30 +92,30 @@ class TestRankers:
         assert RandomRanker(0).rank(encoded) == [first, second]
         assert any(RandomRanker(seed).rank(encoded) != [first, second] for seed in range(1, 4))
 
-    def test_a_memory_ranks_what_it_merged_and_keeps_users_apart(self, tiny_encoder: Encoder) -> None:
-        ranker = MemoryRanker("memory", tiny_encoder)
+    def test_a_memory_ranks_what_it_merged_and_keeps_users_apart(self, light_encoder: Encoder) -> None:
+        ranker = MemoryRanker("memory", light_encoder)
         try:
             repeated = made((*DOCUMENTS, DOCUMENTS[3]))
-            (found,) = ranker.rank(EncodedHistory(repeated, tiny_encoder, "en"))
+            (found,) = ranker.rank(EncodedHistory(repeated, light_encoder, "en"))
             assert sorted(found) == [0, 1, 2, 3, 4]
             # The last document repeats the fourth, and is merged into it.
             assert found.index(4) == found.index(3) + 1
-            (other,) = ranker.rank(EncodedHistory(made(DOCUMENTS[:2], id="other"), tiny_encoder, "en"))
+            (other,) = ranker.rank(EncodedHistory(made(DOCUMENTS[:2], id="other"), light_encoder, "en"))
             assert sorted(other) == [0, 1]
         finally:
             ranker.close()
 
     @pytest.mark.skipif(not installed("mem0ai"), reason="mem0 is not installed")
-    def test_mem0_orders_by_the_vectors_that_it_is_given(self, tiny_encoder: Encoder) -> None:
+    def test_mem0_orders_by_the_vectors_that_it_is_given(self, light_encoder: Encoder) -> None:
         from mlret.eval.histories.mem0_ranker import Mem0Ranker
 
-        ranker = Mem0Ranker("mem0", tiny_encoder)
+        ranker = Mem0Ranker("mem0", light_encoder)
         try:
-            encoded = EncodedHistory(made(), tiny_encoder, "en")
+            encoded = EncodedHistory(made(), light_encoder, "en")
             (found,) = ranker.rank(encoded)
             assert sorted(found) == [0, 1, 2, 3]
             if not ranker.facts()["keywords"]:
-                assert [found] == ChannelRanker("dense", "dense", tiny_encoder).rank(encoded)
+                assert [found] == ChannelRanker("dense", "dense", light_encoder).rank(encoded)
         finally:
             ranker.close()
 
@@ -195,7 +202,7 @@ def test_beam_and_memoryagentbench_are_averages_over_questions(tmp_path: Path) -
     assert agents.figure("any@1") == agents.figure("any@1", group="ruler_qa1_197K") == 1
 
 
-def test_all_systems_are_measured_on_the_same_questions_and_tested(tmp_path: Path, tiny_encoder: Encoder) -> None:
+def test_all_systems_are_measured_on_the_same_questions_and_tested(tmp_path: Path, light_encoder: Encoder) -> None:
     """Forty questions, each answered by one of three sessions, that words find and chance finds in one of three."""
     words = [f"{first}{second}" for first in "bdgklmnprst" for second in ("abo", "emi", "uka", "ito")][:40]
     content = [
@@ -212,8 +219,8 @@ def test_all_systems_are_measured_on_the_same_questions_and_tested(tmp_path: Pat
     ]
     file = write_json(tmp_path / "lme.json", content)
     systems = ["memory", "hybrid", "dense", "lexical", "bm25", "random"]
-    report = evaluate("longmemeval", file, models=[tiny_encoder], systems=systems)
-    name = tiny_encoder.name
+    report = evaluate("longmemeval", file, models=[light_encoder], systems=systems)
+    name = light_encoder.name
     assert list(report.figures) == [
         *(f"{name}, {system}" for system in systems[:3]),
         "BM25 over character n-grams",
@@ -222,7 +229,7 @@ def test_all_systems_are_measured_on_the_same_questions_and_tested(tmp_path: Pat
     ]
     assert report.figure("recall_all@1", system="BM25") == 1
     assert 0.1 < report.figure("recall_all@1", system="random") < 0.6
-    assert report.systems[f"{name}, memory"]["fingerprint"] == tiny_encoder.fingerprint
+    assert report.systems[f"{name}, memory"]["fingerprint"] == light_encoder.fingerprint
     table = report.tables[-1]
     assert [row[0] for row in table.rows] == list(report.figures)[1:]
     # Everything is found among three sessions, so no difference at 5 is anything but 0.
@@ -274,9 +281,7 @@ def test_a_sample_is_drawn_with_a_seed(tmp_path: Path) -> None:
     assert len({frozenset(drawn(seed)) for seed in range(5)}) > 1
 
 
-def test_wrong_settings_are_refused_before_an_encoder_is_loaded(
-    tmp_path: Path, tiny_token_encoder: TokenEncoder
-) -> None:
+def test_wrong_settings_are_refused_before_an_encoder_is_loaded(tmp_path: Path) -> None:
     file = write_json(tmp_path / "locomo10.json", [locomo_sample()])
     with pytest.raises(InputError, match="no system is called bm52; there are memory, hybrid"):
         evaluate("locomo", file, models=["no-such-encoder"], systems=["bm52"])
@@ -288,13 +293,17 @@ def test_wrong_settings_are_refused_before_an_encoder_is_loaded(
     if not installed("mem0ai"):
         with pytest.raises(InputError, match="mem0 is not installed; `pip install mem0ai"):
             evaluate("locomo", file, models=["no-such-encoder"], systems=["mem0"])
-    with pytest.raises(InputError, match="needs one per text"):
-        evaluate("locomo", file, models=[tiny_token_encoder], systems=["dense"])
     unanswered = locomo_sample(qa=[{"question": "?", "category": 4, "evidence": []}])
     with pytest.raises(InputError, match="no question has evidence"):
         evaluate("locomo", write_json(tmp_path / "none.json", [unanswered]), systems=["bm25"])
     with pytest.raises(InputError, match="give their language"):
         evaluate("memoryagentbench", write_json(tmp_path / "r.json", MEMORYAGENTBENCH), systems=["bm25"], language="")
+
+
+def test_an_encoder_with_a_vector_for_each_token_is_refused(tmp_path: Path, tiny_token_encoder: TokenEncoder) -> None:
+    file = write_json(tmp_path / "locomo10.json", [locomo_sample()])
+    with pytest.raises(InputError, match="needs one per text"):
+        evaluate("locomo", file, models=[tiny_token_encoder], systems=["dense"])
 
 
 def test_the_command_line_says_where_the_data_is_and_prints_json(tmp_path: Path) -> None:
