@@ -100,7 +100,7 @@ def test_erasing_rewrites_the_database_only_if_copies_of_rows_are_left(
         gone = [b"secret 007.", b"secret 008.", b"secret 110.", b"another 110."]
         content = [file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()]
         assert "VACUUM" not in statements and not any(text in one for text in gone for one in content)
-        monkeypatch.setattr("mlret.index.storage.records.holds_traces", lambda path, *, indexes: True)
+        monkeypatch.setattr("mlret.index.storage.records.holds_traces", lambda path, **options: True)
         assert memory.erase(ids[9], ME).complete and "VACUUM" in statements
     assert verify(tmp_path / "m") == []
 

@@ -93,29 +93,6 @@ def reading(file: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def blocks(file: Path, size: int, *, overlap: int = 0) -> Iterator[bytes]:
-    """Iterate over the content of a file in blocks.
-
-    Parameters
-    ----------
-    file
-        The file.
-    size
-        Bytes of a block.
-    overlap
-        Bytes from the end of a block with which the next one begins again.
-    """
-    with reading(file) as descriptor:
-        place = 0
-        while True:
-            block = os.pread(descriptor, size, place)
-            if block:
-                yield block
-            if len(block) < size:
-                return
-            place += size - overlap
-
-
 def views(file: Path, size: int, *, overlap: int = 0) -> Iterator[tuple[int, memoryview]]:
     """Iterate over the content of a file in blocks that share one buffer, which is several times as fast.
 
