@@ -94,7 +94,10 @@ def tell(memory: Memory, language: str, *texts: str, **about: Any) -> tuple[dict
     """Store texts on days that follow each other, as those of a new user; return the user and the ids."""
     user = {"user": f"u{next(users)}"}
     times = (DAY + timedelta(days=day) for day in range(len(texts)))
-    ids = [memory.add(text, user, language=language, event_time=at, **about).id for text, at in zip(texts, times, strict=False)]
+    ids = [
+        memory.add(text, user, language=language, event_time=at, **about).id
+        for text, at in zip(texts, times, strict=False)
+    ]
     return user, ids
 
 
