@@ -15,10 +15,11 @@ from mlret.memory import times
 from mlret.memory.ingest.inputs import prepare
 from mlret.memory.ingest.repetitions import additions
 from mlret.memory.ingest.successions import COMPARED, Neighbour, succession
-from mlret.memory.records import KINDS, LEVELS, Content, Link, MemoryRecord, Source
+from mlret.memory.records import KINDS, LEVELS, Content, Link, MemoryRecord
 from mlret.memory.results import Added
 from mlret.memory.scope import Place, place_of
 from mlret.memory.search.nearest import nearest
+from mlret.memory.search.speakers import speakers
 from mlret.memory.search.succession import CONTRADICTS, SUPERSEDES, denies
 from mlret.memory.storage.columns import Mask
 from mlret.memory.storage.drafts import Draft, Step
@@ -313,22 +314,21 @@ class Adder:
         stored = [
             place for place, _ in near if place >= 0 and (changes or columns.valid_from[place] > draft.valid_from)
         ]
-        records = dict(zip(stored, self._store.fetch(stored), strict=True))
+        documents = self._store.records.fetch(columns.row[stored].tolist()) if stored else {}
+        said_by = dict(zip(stored, speakers(self._store, np.array(stored, dtype=np.int64)), strict=True))
         others = []
         for place, cosine in near:
-            if place in records:
-                record, start = records[place], int(columns.valid_from[place])
-                others.append(
-                    Neighbour(record.id, record.text, record.language, start, cosine, _speaker(record.source))
-                )
+            if place in said_by and (document := documents.get(int(columns.row[place]))) is not None:
+                id, start = columns.ids.by_number[columns.record[place]], int(columns.valid_from[place])
+                others.append(Neighbour(id, document.text, document.language, start, cosine, said_by[place] or None))
             elif place < 0:
                 other = self._drafts[-1 - place]
-                speaker = _speaker(other.content.source)
-                others.append(Neighbour(other.record, other.text, other.language, other.valid_from, cosine, speaker))
+                others.append(
+                    Neighbour(other.record, other.text, other.language, other.valid_from, cosine, _speaker(other))
+                )
         if not others:
             return None
-        speaker = _speaker(draft.content.source)
-        new = Neighbour(draft.record, draft.text, draft.language, draft.valid_from, speaker=speaker)
+        new = Neighbour(draft.record, draft.text, draft.language, draft.valid_from, speaker=_speaker(draft))
         return succession(new, others, thresholds)
 
     def _near(
@@ -374,8 +374,9 @@ def _key(draft: Draft) -> tuple[str | None, ...]:
     return text_key(draft.text), draft.language, draft.content.kind, draft.content.level
 
 
-def _speaker(source: Source | None) -> str | None:
-    return None if source is None else source.role
+def _speaker(draft: Draft) -> str | None:
+    source = draft.content.source
+    return None if source is None or source.role is None else source.role.casefold()
 
 
 def _placed(draft: Draft) -> Content:

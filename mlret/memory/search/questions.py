@@ -17,15 +17,16 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from mlret.memory.text.calendar_names import calendar_names
 from mlret.memory.text.changes import stems_of
 from mlret.memory.text.cues import cues_of, leading_persons_of, persons_of
 from mlret.memory.text.dates import TimeWindow, time_windows
-from mlret.memory.text.features import Facts, facts_of
 from mlret.memory.text.negation_words import negation_pattern
 from mlret.memory.text.signs import asks
 
 COMPARED = 20
 """Best candidates whose texts are compared with the question."""
+_DIGIT = regex.compile(r"\d")
 _NAMED = regex.compile(r"\p{Lu}\w+|\p{Lo}{2,}")
 _OUTCOME = frozenset({"done", "cancelled"})
 _ALIKE = 0.5  # Minimum share of the words that records of a repeated event have in common.
@@ -119,25 +120,29 @@ def cue_bonus(question: Question, texts: Sequence[tuple[str, str | None]], weigh
     """
     found = np.zeros(len(texts))
     asks_result, asks_harm = "q_result" in question.cues, "q_harm" in question.cues
+    lacking = question.negated or "q_lack" in question.cues
     for place, (text, language) in enumerate(texts):
-        cues = cues_of(text, language)
+        # The cues of a record are only looked for if the question asks for some.
+        cues = cues_of(text, language) if asks_result or asks_harm or lacking else frozenset()
         if asks_result:
             found[place] += weight * (bool(cues & _OUTCOME) - ("plan" in cues and not cues & _OUTCOME))
         if asks_harm:
             found[place] += weight * (("harm" in cues) - ("like" in cues and "harm" not in cues))
-        lacking = question.negated or "q_lack" in question.cues
         if lacking and "harm" not in cues and _negated(text, language):
             found[place] += weight / 2
-        if "q_when" in question.cues and _counts(facts_of(text, language)):
+        if "q_when" in question.cues and _counts(text, language):
             found[place] += weight / 2
         if asks(text):
             found[place] -= weight
     return found
 
 
-def _counts(facts: Facts) -> bool:
-    """Return whether a text names a number, a month or a weekday."""
-    return bool(facts.numbers or facts.months or facts.weekdays or facts.words)
+def _counts(text: str, language: str | None) -> bool:
+    """Return whether a text has digits, or names a month or a weekday."""
+    if _DIGIT.search(text):
+        return True
+    names = None if language is None else calendar_names(language.partition("-")[0])
+    return names is not None and any(pattern.search(text.casefold()) for pattern, _ in names)
 
 
 def _negated(text: str, language: str | None) -> bool:

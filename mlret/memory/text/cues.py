@@ -32,6 +32,7 @@ _FIRST_WORDS, _FIRST_CHARACTERS = 3, 8
 class _Lists(NamedTuple):
     cues: Mapping[str, regex.Pattern[str]]
     persons: Mapping[str, regex.Pattern[str]]
+    anybody: regex.Pattern[str]  # Matches where any of the persons does; most texts name nobody.
     small: frozenset[str]
 
 
@@ -62,6 +63,8 @@ def persons_of(text: str, language: str | None) -> frozenset[str]:
 
 def leading_persons_of(text: str, language: str | None) -> frozenset[str]:
     """Return the persons that the first words of a text name, which are often its subject; see :func:`persons_of`."""
+    if not persons_of(text, language):
+        return frozenset()
     if language is not None and language.partition("-")[0] in UNSPACED - {"ko"}:
         return persons_of(text[:_FIRST_CHARACTERS], language)
     return persons_of(" ".join(text.split(maxsplit=_FIRST_WORDS)[:_FIRST_WORDS]), language)
@@ -93,7 +96,8 @@ def _lists(language: str | None) -> _Lists | None:
     cues, persons = (
         {name: word_pattern(some, code) for name, some in words[key].items()} for key in ("cues", "persons")
     )
-    return _Lists(cues, persons, frozenset(words["small"].split()))
+    anybody = word_pattern(" ".join(words["persons"].values()), code)
+    return _Lists(cues, persons, anybody, frozenset(words["small"].split()))
 
 
 @lru_cache(maxsize=4096)  # A stored text is compared with many others.
@@ -102,4 +106,6 @@ def _found(text: str, language: str | None, key: str) -> frozenset[str]:
     if lists is None:
         return frozenset()
     plain = text.casefold().replace("’", "'")
+    if key == "persons" and lists.anybody.search(plain) is None:
+        return frozenset()
     return frozenset(name for name, pattern in getattr(lists, key).items() if pattern.search(plain))
