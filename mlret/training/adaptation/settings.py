@@ -26,5 +26,4 @@ class AdaptationSettings(BaseModel):
     keep: float = Field(1.0, ge=0, description="weight of staying near the vectors that the encoder gave before")
     dropout: bool = Field(True, description="the encoder's dropout is on in training")
     max_length: int = Field(64, ge=8, description="tokens of a sentence")
-    shift: bool = Field(True, description="move the mean of the language's vectors to that of English")
     seed: int = Field(0, description="seed of the adapter, of the batches and of what is held out")

@@ -13,7 +13,14 @@ from sentence_transformers.base.modules import Normalize
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlret.encoders.adapters import SHARED, adapter_parameters, add_language, routed_transformer, with_adapters
+from mlret.encoders.adapters import (
+    SHARED,
+    adapter_parameters,
+    add_language,
+    routed_transformer,
+    routes_texts,
+    with_adapters,
+)
 from mlret.encoders.calibration import Calibration
 from mlret.errors import InputError
 
@@ -43,8 +50,6 @@ def add_unchanging_adapter(model: SentenceTransformer, language: str, *, reducti
     AlreadyExists
         If the language has an adapter.
     """
-    from mlret.encoders.adapters import routes_texts
-
     if not routes_texts(model):
         with_adapters(model, [SHARED], reduction=reduction)
     add_language(model, language, seed=seed)
@@ -95,7 +100,7 @@ class UpperLayers(nn.Module):
         self._after = [
             module for module in list(model.children())[1:] if not isinstance(module, Normalize | Calibration)
         ]
-        self.on_amx = "amx" in torch.backends.cpu.get_cpu_capability().lower() or torch.cpu._is_amx_tile_supported()
+        self._on_amx = torch.cpu._is_amx_tile_supported()
 
     @property
     def backbone(self) -> Any:
@@ -140,7 +145,7 @@ class UpperLayers(nn.Module):
         return found
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the embeddings ``(n, dims)`` of texts, not normalised, in float32, from the states of the lower layers.
+        """Return the embeddings ``(n, dims)`` of texts from the states of the lower layers, not normalised, in float32.
 
         Parameters
         ----------
@@ -191,7 +196,7 @@ class UpperLayers(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.on_amx else torch.float32
+        return torch.bfloat16 if self._on_amx else torch.float32
 
     @property
     def _padding_id(self) -> int:
