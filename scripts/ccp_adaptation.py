@@ -157,7 +157,7 @@ class Language:
     def __init__(self, study: Study, code: str, layers: int, seed: int) -> None:
         self.model = load_in_torch(None, device="cpu").model
         add_unchanging_adapter(self.model, code, reduction=4, seed=seed)
-        self.upper = UpperLayers(self.model, code, layers=layers, max_length=64)
+        self.upper = UpperLayers(self.model, code, layers=layers, max_length=128)
         self.ids = self.upper.token_ids(study.texts[code])
         path = None if study.cache is None else study.cache / f"{code}-{layers}.pt"
         if path is not None and path.is_file():
@@ -497,6 +497,40 @@ def run(
                 )
 
 
+def _mean_test(found: dict[str, Any], step: str) -> float:
+    return statistics.mean(found["calibrations"][step]["test"])
+
+
+def _spread_of(values: Sequence[float]) -> str:
+    mean = statistics.mean(values)
+    return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
+
+
+def _table(found: Sequence[dict[str, Any]], level: str) -> list[str]:
+    """Return the lines of a table: a row, the calibrations, the mean over languages that every row has been run on."""
+    steps = ["none", "own shift", "shift", "shift, scale", "whiten", "whiten by pivot", "linear map on pairs"]
+    done = {(run["row"], run["language"], run["seed"]): run for run in found if run["level"] == level}
+    rows = [row for row in ROWS if any(key[0] == row for key in done)]
+    most = {row: {language for name, language, _ in done if name == row} for row in rows}
+    lines = [f"| row | languages | seeds | {' | '.join(steps)} | held-out context | mean cosine |"]
+    lines.append("|---" * (len(steps) + 5) + "|")
+    for row in rows:
+        by_seed = defaultdict(list)
+        for (name, _, seed), run in done.items():
+            if name == row:
+                by_seed[seed].append(run)
+        cells = [
+            _spread_of([statistics.mean(_mean_test(r, step) for r in own) for own in by_seed.values()])
+            for step in steps
+        ]
+        cells += [
+            _spread_of([statistics.mean(r[key] for r in own) for own in by_seed.values()])
+            for key in ("context", "mean_cosine")
+        ]
+        lines.append(f"| {row} | {len(most[row])} | {len(by_seed)} | {' | '.join(cells)} |")
+    return lines
+
+
 @app.command()
 def report(
     runs: Annotated[Path, typer.Option()] = Path("runs/ccp-adaptation"),
@@ -506,6 +540,18 @@ def report(
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob("*.json"))]
     output.mkdir(parents=True, exist_ok=True)
     write_text_atomically(output / "runs.json", json.dumps(found, indent=1))
+    lines = ["# Tables", "", "Bitext accuracy with English on the last fifth of NTREX-128, mean of both directions."]
+    for level in LEVELS:
+        if any(run["level"] == level for run in found):
+            lines += ["", f"## Trained: {level}", "", *_table(found, level)]
+    before = [run for run in found if run["row"] == "before" and run["seed"] == 0 and run["level"] == "vectors"]
+    if before:
+        steps = ["none", "own shift", "shift", "shift, scale", "whiten", "whiten by pivot", "linear map on pairs"]
+        lines += ["", "## Before, by language", "", f"| language | {' | '.join(steps)} |", "|---" * 8 + "|"]
+        lines += [
+            f"| {run['language']} | {' | '.join(f'{_mean_test(run, step):.1f}' for step in steps)} |" for run in before
+        ]
+    write_text_atomically(output / "tables.md", "\n".join(lines) + "\n")
     print(f"{len(found)} runs")
 
 

@@ -25,5 +25,5 @@ class AdaptationSettings(BaseModel):
     asymmetric_batch_norm: bool = Field(True, description="one side in running statistics, swapped at each step")
     keep: float = Field(1.0, ge=0, description="weight of staying near the vectors that the encoder gave before")
     dropout: bool = Field(True, description="the encoder's dropout is on in training")
-    max_length: int = Field(64, ge=8, description="tokens of a sentence")
+    max_length: int = Field(128, ge=8, description="tokens of a sentence")
     seed: int = Field(0, description="seed of the adapter, of the batches and of what is held out")
