@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from mlret.cli.options import RayAddress, SettingsOptions, takes_settings
 from mlret.recipes import find_recipe
+from mlret.training.adaptation.settings import AdaptationSettings
 from mlret.training.adapter_settings import AdapterSettings
 
 
@@ -122,3 +123,60 @@ def adapter(
         console.print("stopped; the last checkpoint is kept. Resume with the same command", markup=False)
         raise
     print(f"encoder: {trained}")
+
+
+@app.command("ccp-adapt")
+@takes_settings(settings=SettingsOptions(AdaptationSettings))
+def ccp_adapt(
+    language: Annotated[str, typer.Option("--language", "-l", help="The language of the text.")],
+    text: Annotated[
+        list[str],
+        typer.Option(
+            "--text",
+            help="Ordered sentences in it: .jsonl (one document per line), .txt (one sentence per line, a blank line "
+            "between documents), both also .gz, or .parquet; a pattern in quotes is expanded here. Repeatable.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder; OUTPUT/model is the result.")],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="An encoder: a folder or hub id; by default the bundled one.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="TSV of sentences and their translations, to measure with; never trained on."),
+    ] = None,
+    *,
+    settings: AdaptationSettings,
+) -> None:
+    """Adapt an encoder to a language from its raw text alone, by contrastive context prediction.
+
+    Needs a few hundred sentences in the order in which they were written. Only the adapter of the language is trained,
+    so the vectors of all other languages stay the same bit for bit. A tenth of the documents is held out. The encoder
+    is written only if it is better than before, in bitext accuracy if --pairs are given and otherwise in context
+    accuracy. A run that was stopped at any point resumes when the same command is given again.
+
+        mlret train ccp-adapt -l to --text 'tongan/*.txt' --pairs tongan-english.tsv -o with-to
+    """
+    from mlret.cli.common import text_files
+    from mlret.training.adaptation.adapt import adapt_to_language
+
+    console = Console(stderr=True)
+    try:
+        report = adapt_to_language(
+            model,
+            language,
+            text_files(text, option="--text"),
+            output,
+            settings,
+            pairs=pairs,
+            say=partial(console.print, markup=False, highlight=False, soft_wrap=True),
+        )
+    except KeyboardInterrupt:
+        console.print("stopped; the last checkpoint is kept. Resume with the same command", markup=False)
+        raise
+    for line in report.lines():
+        print(line)
+    if report.helped:
+        print(f"encoder: {output / 'model'}")
+    else:
+        print("it did not help: no encoder was written, keep the one that you have")

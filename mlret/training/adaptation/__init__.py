@@ -1,0 +1,1 @@
+"""Adapt an encoder to a language from ordered monolingual text alone."""
