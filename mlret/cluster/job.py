@@ -142,11 +142,12 @@ _ROWS = 1 << 14
 
 def _copied(matrix: NDArray[Any], rows: NDArray[np.int64], scratch: Path) -> NDArray[Any]:
     """Copy rows of a matrix to a file, a part at a time, and return it mapped."""
+    if not len(rows):  # An empty file cannot be mapped.
+        return np.empty((0, matrix.shape[1]), matrix.dtype)
     path = scratch / "vectors.npy"
     made = np.lib.format.open_memmap(path, "w+", dtype=matrix.dtype, shape=(len(rows), matrix.shape[1]))
     for start in range(0, len(rows), _ROWS):
         made[start : start + _ROWS] = matrix[rows[start : start + _ROWS]]
     made.flush()
-    # An empty file cannot be mapped.
-    found: NDArray[Any] = np.load(path, mmap_mode="r") if len(rows) else np.empty((0, matrix.shape[1]), matrix.dtype)
+    found: NDArray[Any] = np.load(path, mmap_mode="r")
     return found
