@@ -6,8 +6,10 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import mlret
 from mlret.cluster.storage import Storage, is_url
@@ -112,7 +114,7 @@ class Job:
             )
         return found
 
-    def load_vectors(self, places: np.ndarray[tuple[int], np.dtype[np.int64]], scratch: Path) -> Vectors | None:
+    def load_vectors(self, places: NDArray[np.int64], scratch: Path) -> Vectors | None:
         """Return the given vectors of some documents, in a file that is mapped; ``None`` if texts are encoded.
 
         Parameters
@@ -138,11 +140,14 @@ class Job:
 _ROWS = 1 << 14
 
 
-def _copied(matrix: np.ndarray, rows: np.ndarray, scratch: Path) -> np.ndarray:  # type: ignore[type-arg]
+def _copied(matrix: NDArray[Any], rows: NDArray[np.int64], scratch: Path) -> NDArray[Any]:
     """Copy rows of a matrix to a file, a part at a time, and return it mapped."""
+    if not len(rows):  # An empty file cannot be mapped.
+        return np.empty((0, matrix.shape[1]), matrix.dtype)
     path = scratch / "vectors.npy"
     made = np.lib.format.open_memmap(path, "w+", dtype=matrix.dtype, shape=(len(rows), matrix.shape[1]))
     for start in range(0, len(rows), _ROWS):
         made[start : start + _ROWS] = matrix[rows[start : start + _ROWS]]
     made.flush()
-    return np.load(path, mmap_mode="r") if len(rows) else np.empty((0, matrix.shape[1]), matrix.dtype)
+    found: NDArray[Any] = np.load(path, mmap_mode="r")
+    return found

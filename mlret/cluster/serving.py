@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,7 @@ def served_on_ray(
             for number, folder in enumerate(divided):
                 prefix = f"mlret-{mark}-{number}"
                 handles[folder] = _deployed(folder, prefix, replicas, options, names)
-            yield {
-                folder: lambda encoder, folder=folder: Index(
-                    ServedShards(folder, handles[folder], encoder, patience=patience), encoder
-                )
-                for folder in divided
-            }
+            yield {folder: partial(_opened, folder, handles[folder], patience) for folder in divided}
         finally:
             for name in names:
                 with suppress(Exception):  # The cluster may be gone.
@@ -90,6 +86,10 @@ def served_on_ray(
             if address == "local":
                 with suppress(Exception):
                     serve.shutdown()
+
+
+def _opened(folder: Path, handles: Sequence[Any], patience: float, encoder: AnyEncoder | None) -> Index:
+    return Index(ServedShards(folder, handles, encoder, patience=patience), encoder)
 
 
 def _deployed(folder: Path, prefix: str, replicas: int, options: dict[str, Any], names: list[str]) -> list[Any]:
