@@ -227,10 +227,10 @@ def before(
         stems = [frozenset(stems_of(*texts[place])) for place in newest]
         named = [
             place
-            for place, own in enumerate(stems)
+            for place, own in enumerate(stems[:-1])  # Nothing was before the oldest.
             if any(stem in own and sum(stem in other for other in stems) == 1 for stem in asked)
         ]
-        turn = named[0] if len(named) == 1 and named[0] < len(newest) - 1 else 0
+        turn = named[0] if len(named) == 1 else 0
         wanted = [*newest[turn + 1 :], *newest[: turn + 1]]
         found += pairwise(wanted)
     return found
