@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-import regex
+from mlret.data.lazy_pattern import LazyPattern
 
 ADDED = ("bo", "ckb", "dv", "sd", "sr-Latn", "ti", "wuu-Hant", "yi", "yue-Hans", "zh-Hant")
 """Codes that are found by a guard, and not by the detector."""
@@ -38,15 +38,15 @@ class Neighbour:
 
     code: str
     taken_for: tuple[str, ...]
-    own: regex.Pattern[str]
-    others: regex.Pattern[str]
+    own: LazyPattern
+    others: LazyPattern
     least: float = 0.0
 
 
-def _syllables(text: str) -> regex.Pattern[str]:
+def _syllables(text: str) -> LazyPattern:
     """Return the pattern of whole Tibetan syllables."""
     letters = r"[\u0f40-\u0fbc]"
-    return regex.compile(rf"(?<!{letters})(?:{'|'.join(text.split())})(?!{letters})")
+    return LazyPattern(rf"(?<!{letters})(?:{'|'.join(text.split())})(?!{letters})")
 
 
 _ARABIC = ("ar", "ary", "arz", "fa", "ps", "sdh", "ug", "ur", "uzs")
@@ -60,37 +60,37 @@ TABLE = (
     Neighbour(
         "ti",
         ("am",),
-        regex.compile(r"[ኣቐ-ቝኸ-ዅሓሒሑ]|(?<!\w)(?:ናይ|እዩ|እዚ|እቲ|ድማ|ካብ|ናብ|ምስ)(?!\w)"),
-        regex.compile(r"[አሁሀቸችቹኝኧ]|(?<!\w)(?:ነው|ላይ|እና|ነበር|ጋር|ወደ|ውስጥ)(?!\w)"),
+        LazyPattern(r"[ኣቐ-ቝኸ-ዅሓሒሑ]|(?<!\w)(?:ናይ|እዩ|እዚ|እቲ|ድማ|ካብ|ናብ|ምስ)(?!\w)"),
+        LazyPattern(r"[አሁሀቸችቹኝኧ]|(?<!\w)(?:ነው|ላይ|እና|ነበር|ጋር|ወደ|ውስጥ)(?!\w)"),
     ),
-    Neighbour("ckb", ("sdh",), regex.compile(r"[ێۆڕڵ]"), regex.compile(r"ۊ(?:.*ۊ)?"), least=0.005),
-    Neighbour("sd", _ARABIC, regex.compile("[ٻٽٺٿڀڄڃڇڊڌڍڏڙڦڪڱڳڻ۽۾]"), regex.compile("[ݨۊێۆڕڵټډړږښڼۈۋ]"), least=0.04),
+    Neighbour("ckb", ("sdh",), LazyPattern(r"[ێۆڕڵ]"), LazyPattern(r"ۊ(?:.*ۊ)?"), least=0.005),
+    Neighbour("sd", _ARABIC, LazyPattern("[ٻٽٺٿڀڄڃڇڊڌڍڏڙڦڪڱڳڻ۽۾]"), LazyPattern("[ݨۊێۆڕڵټډړږښڼۈۋ]"), least=0.04),
     Neighbour(
         "yi",
         ("he", "hbo"),
-        regex.compile(r"[װױײ]|(?<!\w)(?:איז|דער|דאָס|דאס|און|מיט|פון|פֿון|זענען|האָט|האט|אויף|נישט|ניט)(?!\w)"),
-        regex.compile(r"[\u0591-\u05af\u05b0-\u05b3\u05b5\u05b6\u05bb]|(?<!\w)(?:את|של|אשר|על|כי|לא|אל)(?!\w)"),
+        LazyPattern(r"[װױײ]|(?<!\w)(?:איז|דער|דאָס|דאס|און|מיט|פון|פֿון|זענען|האָט|האט|אויף|נישט|ניט)(?!\w)"),
+        LazyPattern(r"[\u0591-\u05af\u05b0-\u05b3\u05b5\u05b6\u05bb]|(?<!\w)(?:את|של|אשר|על|כי|לא|אל)(?!\w)"),
         least=0.03,
     ),
 )  # fmt: skip
-_THAANA = regex.compile(r"\p{Thaana}{3}")  # The script of no other language than Dhivehi.
+_THAANA = LazyPattern(r"\p{Thaana}{3}")  # The script of no other language than Dhivehi.
 # Chinese: characters that only Cantonese and only Wu is written with.
-_CANTONESE = regex.compile("[嘅咗喺冇嚟哋啲嗰噉嘢畀佢唔咁]")
-_MANDARIN = regex.compile("[的們们這这沒没]")  # Words that Cantonese has others for.
-_WU = regex.compile("侬|儂|阿拉|搿|覅|嘸|弗|辰光|闲话|格个|伊拉|勿")
+_CANTONESE = LazyPattern("[嘅咗喺冇嚟哋啲嗰噉嘢畀佢唔咁]")
+_MANDARIN = LazyPattern("[的們们這这沒没]")  # Words that Cantonese has others for.
+_WU = LazyPattern("侬|儂|阿拉|搿|覅|嘸|弗|辰光|闲话|格个|伊拉|勿")
 # Serbian has a vowel `e` where Croatian and Bosnian have `ije` or `je`.
-_EKAVIAN = regex.compile(
+_EKAVIAN = LazyPattern(
     r"(?:vreme|posle|pre|de(?:ca|ce|cu|lo|lu|la|lom|lovi\w*|vojk\w*)|umesto|mest[aou]|mestim\w*|reč[iju]*|lep[aoeiu]"
     r"|uvek|gde|ovde|negde|nedelj\w+|sledeć\w+|vide(?:ti|o|la|li)|hteo|žele(?:o|li|ti|la)|mlek\w+|telo|tela|verovatn\w+|verova\w+"
     r"|promen\w+|primer[aiu]?|uspe[hšlo]\w*|čovek\w*|cen[aeu]|vest[ia]?|sneg\w*|ce(?:o|la|li|le|log)|zahtev\w*|predsedni\w+"
     r"|sednic\w+|savet\w*|bezbedn\w+|razume\w*|izvešta\w+|odeljenj\w+|smešten\w*|ponedelj\w+|mesec\w*|pobed\w+|sever\w*"
     r"|zvezd\w+|vešta\w+|uveče|don(?:eo|ela)|procen(?:a|e|u|i|ila|ili)|rešen\w+|dve|obe|zamen\w+|namer\w+|delimičn\w+|podel\w+|vrednost\w*)"
 )
-_IJEKAVIAN = regex.compile(
+_IJEKAVIAN = LazyPattern(
     r"[bcčćdđfghkmprsštvzž]ije|[bdmpstv]je\w|^(?:prije|poslije|dvije|obje|tisuć\w+|što|netko|nitko|svatko|tko|također"
     r"|europ\w+)$"
 )
-_WORDS = regex.compile(r"\w+")
+_WORDS = LazyPattern(r"\w+")
 _IN_BOTH = frozenset("着")  # It is in use with traditional characters as well, but not in Big5.
 _SERBO_CROATIAN = ("sr", "hr", "bs")
 _CHINESE = ("zh", "yue", "wuu")

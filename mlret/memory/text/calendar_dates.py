@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import regex
 
+from mlret.data.lazy_pattern import LazyPattern
 from mlret.memory.text.calendar_names import VAGUE_MONTHS, month_names, weekday_names
 from mlret.memory.text.number_words import spelled_numbers
 from mlret.memory.text.relative_dates import year_phrases
@@ -72,7 +73,7 @@ _NO_NUMBER_BEFORE = rf"(?:(?<![\d_{_LETTERS}.,:/+#№$€£¥₹₩-]|\d[.,:/-]{
 _NO_NUMBER_AFTER = rf"(?!{_MARK}\d|[-/:–]{_MARK}\d|[.,]\d|[a-su-z%°$€£¥₹₩]|t(?!\d))"
 # A version number is not a date, even with three parts.
 _NO_VERSION = r"(?<!(?:v|ver|version|python|release|версия|версии|バージョン|版本|버전|الإصدار)\.?\s?)"
-_GAP = regex.compile(
+_GAP = LazyPattern(
     r"[\s,.،、(\uff08\p{Pd}]*(?:the|of|den|dem|der|d|le|el|il|lo|o|dia|día|di|de|la|em|am|on|pada"
     r"|tanggal|ngày|tarehe|el día|στις|в)?"
     r"[\s,.،、()\uff08\uff09]*"
@@ -92,23 +93,23 @@ class _Grammar:
     after_weekday: regex.Pattern[str]
 
 
-_ISO = regex.compile(rf"{_NO_NUMBER_BEFORE}(?P<year>{_YEAR})(?:-(?P<month>\d\d)-(?P<day>\d\d)){_NO_NUMBER_AFTER}(?!-)")
-_YEAR_MONTH_DAY = regex.compile(
+_ISO = LazyPattern(rf"{_NO_NUMBER_BEFORE}(?P<year>{_YEAR})(?:-(?P<month>\d\d)-(?P<day>\d\d)){_NO_NUMBER_AFTER}(?!-)")
+_YEAR_MONTH_DAY = LazyPattern(
     rf"{_NO_NUMBER_BEFORE}(?P<year>(?:1[3-9]|2[0-6])\d\d){_MARK}(?P<mark>[-/.])\s?{_MARK}(?P<month>{_MONTH_NUMBER}){_MARK}(?P=mark)"
     rf"\s?{_MARK}(?P<day>{_DAY}){_NO_NUMBER_AFTER}"
 )
-_THREE_NUMBERS = regex.compile(
+_THREE_NUMBERS = LazyPattern(
     rf"{_NO_VERSION}{_NO_NUMBER_BEFORE}(?P<day>\d\d?){_MARK}(?P<mark>[-/.])(?P<blank>\s?){_MARK}(?P<month>\d\d?){_MARK}(?P=mark)(?P=blank){_MARK}"
     rf"(?P<year>\d{{4}}|\d\d){_NO_NUMBER_AFTER}"
 )
-_SHORT_YEAR_FIRST = regex.compile(
+_SHORT_YEAR_FIRST = LazyPattern(
     rf"{_NO_VERSION}{_NO_NUMBER_BEFORE}'?(?P<year>\d\d)\.\s(?P<month>{_MONTH_NUMBER})\.\s(?P<day>{_DAY})\.?{_NO_NUMBER_AFTER}"
 )
-_KOREAN_MONTH = regex.compile(rf"{_NO_NUMBER_BEFORE}(?P<year>(?:19|20)\d\d)\.\s(?P<month>{_MONTH_NUMBER})\.(?!\s?\d)")
-_MONTH_YEAR = regex.compile(
+_KOREAN_MONTH = LazyPattern(rf"{_NO_NUMBER_BEFORE}(?P<year>(?:19|20)\d\d)\.\s(?P<month>{_MONTH_NUMBER})\.(?!\s?\d)")
+_MONTH_YEAR = LazyPattern(
     rf"{_NO_NUMBER_BEFORE}(?P<month>{_MONTH_NUMBER}){_MARK}(?P<mark>[-/.]){_MARK}(?P<year>(?:19|20)\d\d){_NO_NUMBER_AFTER}"
 )
-_YEAR_MONTH = regex.compile(
+_YEAR_MONTH = LazyPattern(
     rf"{_NO_NUMBER_BEFORE}(?P<year>(?:19|20)\d\d)[-/](?P<month>1[0-2]|0[1-9]|[1-9]){_NO_NUMBER_AFTER}"
 )
 # Patterns of numerals, and the languages in which they are read; ``None`` for all.
@@ -119,7 +120,7 @@ _NUMERALS = (
     (_MONTH_YEAR, None),
     (_YEAR_MONTH, None),
 )
-_YEARS = regex.compile(
+_YEARS = LazyPattern(
     rf"(?:(?<![\d_{_LETTERS}.,:/+#№$€£¥₹₩-])|{_HEBREW_PREFIX})(?<!(?:संवत|शक|saka|samvat)\s)(?P<year>(?:19|20)\d\d)"
     r"(?:\s?[-–—/]\s?(?P<last>(?:19|20)?\d\d)(?!\d))?"
     r"(?P<decade>(?<=0)(?:'?s|er(?:n|-jahren?)?|-(?:е|х|ті|те))(?!\w))?"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, datetime
 
-import regex
-
+from mlret.data.lazy_pattern import LazyPattern
 from mlret.memory.text.time_window import Read, last_span, span_between, span_of_date
 
 LANGUAGES = frozenset({"ja", "ko", "zh"})
@@ -32,24 +31,24 @@ _LATER = rf"(?:\s*(?:[-–—~〜\uff5e至到]|から|부터)\s*(?P<last>{_SMALL
 _DAY = rf"(?P<day>{_SMALL})\s*(?:[日号號일](?!間)|(?=\s*[-–—~〜\uff5e至到]\s*{_SMALL}\s*[日号號일])){_LATER}"
 _MONTH_AND_DAY = rf"(?P<month>{_SMALL})\s*[月월](?:份|(?!間))\s*(?:{_DAY})?"
 _DATES = [
-    regex.compile(
+    LazyPattern(
         rf"(?P<year>(?:1[5-9]|2[01])\d\d|[一二][〇零一二三四五六七八九]{{3}})\s*(?P<unit>年[度代]?|년[도대]?)(?!間|间|[的之]?[历歷]史|の歴史)\s*(?:{_MONTH_AND_DAY})?"
     ),
-    regex.compile(
+    LazyPattern(
         rf"(?P<era>{'|'.join(_ERAS)})\s*(?P<year>元|{_SMALL})\s*(?P<unit>年度?)(?!間)\s*(?:{_MONTH_AND_DAY})?"
         rf"|(?<![\p{{L}}\d])(?P<era>[rhstm])(?P<year>元|\d\d?)\s*(?P<unit>年度?)(?!間)\s*(?:{_MONTH_AND_DAY})?"
         r"|(?<![\p{L}\d])(?P<era>[rhstm])(?P<year>\d\d?)(?P<mark>[./])(?P<month>\d\d?)(?P=mark)(?P<day>\d\d?)(?![\d./])"
         r"|(?P<era>令和|平成|昭和|大正|明治)(?P<year>\d\d?)(?P<mark>[./])(?P<month>\d\d?)(?P=mark)(?P<day>\d\d?)(?![\d./])"
     ),
-    regex.compile(
+    LazyPattern(
         rf"(?:中[華华])?民[國国]\s*(?P<minguo>元|\d{{1,3}})\s*年(?!間)\s*(?:{_MONTH_AND_DAY})?"
         r"|(?:中[華华])?民[國国]\s*(?P<minguo>\d{1,3})(?P<mark>[./])(?P<month>\d\d?)(?P=mark)(?P<day>\d\d?)(?![\d./])"
         r"|(?<!\d)(?P<minguo>1[0-3]\d)\s*年\s*(?P<month>\d\d?)\s*月\s*(?P<day>\d\d?)\s*日"
     ),
-    regex.compile(rf"(?P<ago>{'|'.join(_YEARS_AGO)})\s*の?\s*{_MONTH_AND_DAY}"),
-    regex.compile(rf"(?<![\d一二三四五六七八九十.:/-])(?<![年년]\s?)(?P<month>{_SMALL})\s*[月월]\s*{_DAY}"),
+    LazyPattern(rf"(?P<ago>{'|'.join(_YEARS_AGO)})\s*の?\s*{_MONTH_AND_DAY}"),
+    LazyPattern(rf"(?<![\d一二三四五六七八九十.:/-])(?<![年년]\s?)(?P<month>{_SMALL})\s*[月월]\s*{_DAY}"),
     # A month alone; 一月 is also `one month`.
-    regex.compile(
+    LazyPattern(
         rf"(?<![\d一二三四五六七八九十.:/-])(?<![年년]\s?)(?P<month>1[0-2]|0?[1-9]|十[一二]?|[二三四五六七八九])\s?[月월](?:份|初|末|底|中旬|上旬|下旬|(?![間间龄齢大亮光]|\s*{_SMALL}\s*[日号號일]))"
     ),
 ]

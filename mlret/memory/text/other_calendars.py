@@ -15,6 +15,7 @@ from pathlib import Path
 
 import regex
 
+from mlret.data.lazy_pattern import LazyPattern
 from mlret.memory.text.time_window import Read, span_between, span_of_date
 
 SpanOf = Callable[[int, int | None, int | None, datetime], tuple[datetime, datetime] | None]
@@ -24,7 +25,7 @@ _AP = r"(?:هـ\.?\s?ش\.?|ه\.?\s?ش\.?|(?:هجری\s)?شمسی|خورشیدی|
 _END = r"(?![\p{L}\p{M}\d]|[-./:]\d)"
 _ISLAMIC_YEAR = r"(?P<year>1(?:3[4-9]|4\d)\d|1500)"
 _PERSIAN_YEAR = r"(?P<year>1[2-4]\d\d)"
-_FILTER = regex.compile(r"1[2-5]\d\d|2[4-6]\d\d|[۱١]|مهر|فروردین")
+_FILTER = LazyPattern(r"1[2-5]\d\d|2[4-6]\d\d|[۱١]|مهر|فروردین")
 
 
 def other_dates(text: str, language: str, now: datetime) -> list[Read]:
