@@ -88,7 +88,9 @@ class ContextLoss(nn.Module):
 
     def of_batch(self, embeddings: Tensor, batch: ContextBatch) -> Tensor:
         """Return the loss of a batch whose contexts are sentences of the same batch."""
-        return self(embeddings, embeddings[torch.from_numpy(batch.context)], torch.from_numpy(batch.document))
+        context = embeddings[torch.from_numpy(batch.context)]
+        loss: Tensor = self(embeddings, context, torch.from_numpy(batch.document))
+        return loss
 
     def _project(self, centre: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         if self.head is None:
