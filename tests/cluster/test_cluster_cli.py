@@ -104,8 +104,6 @@ def test_a_build_that_ctrl_c_stops_resumes_and_its_index_is_served(tmp_path: Pat
         assert found.returncode == 0, found.stderr
         hits = [[hit["id"] for hit in json.loads(one.stdout)["hits"]] for one in (found, plain)]
         assert hits[0] == hits[1] and len(hits[0]) == 10
-        refused = run("index", "add", f"{address}/docs", paths[0], "--skip-existing", MLRET_TOKEN=token)
-        assert "is divided into shards" in refused.stderr and refused.returncode
     finally:
         serving.send_signal(signal.SIGINT)
         serving.communicate(timeout=60)
