@@ -40,4 +40,5 @@ class LazyPattern:
 
     def findall(self, text: str) -> list[Any]:
         """Return what the matches hold."""
-        return self.compiled.findall(text)
+        found: list[Any] = self.compiled.findall(text)
+        return found

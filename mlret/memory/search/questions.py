@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from mlret.memory.text.calendar_names import calendar_names
 from mlret.memory.text.changes import stems_of
 from mlret.memory.text.cues import cues_of, leading_persons_of, persons_of
-from mlret.memory.text.dates import TimeWindow, time_windows
+from mlret.memory.text.dates import time_windows
 from mlret.memory.text.negation_words import negation_pattern
 from mlret.memory.text.signs import asks
+from mlret.memory.text.time_window import TimeWindow
 
 COMPARED = 20
 """Best candidates whose texts are compared with the question."""
