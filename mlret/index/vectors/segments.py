@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from mlret.index.storage.manifest import AnySegmentInfo, FileInfo, SegmentInfo
 from mlret.index.storage.sealed import SealedFiles, TornFileError
 from mlret.index.vectors.exact import CpuExact, ExactSearch
 from mlret.index.vectors.faiss_index import Accelerator, read_accelerator
+
+# NumPy parses the header of an array by `ast`, of which CPython 3.11 lets only one thread build trees at a time: it
+# raises SystemError if a finalizer lets another thread in between.
+_ONE_HEADER = Lock()
 
 
 class Rows:
@@ -168,7 +173,8 @@ def map_array(
     path: Path = files.check(info, thorough=thorough)
     try:
         # Use a plain array, because np.memmap costs a microsecond more at every slice.
-        found = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        with _ONE_HEADER:
+            found = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, OSError) as error:
         raise TornFileError(f"{path} is not an array") from error
     fits = len(shape) == found.ndim and all(want in (None, have) for want, have in zip(shape, found.shape, strict=True))
