@@ -80,7 +80,7 @@ def text(tmp_path: Path) -> Path:
 def test_the_language_is_adapted_and_all_others_keep_their_vectors(
     run: Run, text: Path, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
-    arguments = ["-l", "sw", "--text", str(text), "-m", str(tiny_encoder_folder), "-o", "run", *QUICK, "--keep", "0"]
+    arguments = ["-l", "sw", "--text", str(text), "-m", str(tiny_encoder_folder), "-o", "run", *QUICK, "--keep", "0", "--projection", "0", "--bank", "0"]
     code, out, err = run(*arguments)
     assert code == 0, err
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ def test_with_pairs_that_it_does_not_improve_the_old_encoder_is_kept(
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("", [], "no document"),
+        ("", [], "expected at least one document"),
         ("one sentence\n" * 3, [], "3 sentences of sw"),
         ("\n".join(f"sentence {n}" for n in range(300)), [], "is 1 documents, and at least 10"),
         (documents(60, shuffled=True), [], "in the order in which they were written"),
