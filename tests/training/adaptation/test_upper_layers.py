@@ -12,11 +12,13 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from mlret.encoders.loading import load_in_torch
+from mlret.encoders.encoder import Encoder
+from mlret.encoders.loading import load_encoder, load_in_torch
 from mlret.errors import Corrupt, InputError
 from mlret.training.adaptation.adapter_training import AdapterTraining
 from mlret.training.adaptation.context_loss import ContextLoss
 from mlret.training.adaptation.upper_layers import UpperLayers, add_unchanging_adapter
+from mlret.training.run import save_atomically
 
 TEXTS = ["mvua na jua", "ndege", "nyumba ya jiwe na mlango wa mti", "samaki wa mto", "moto"]
 
@@ -101,3 +103,21 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(model: SentenceT
     checkpoint.write_bytes(b"no checkpoint")
     with pytest.raises(Corrupt, match="remove it"):
         trained(None)
+
+
+def test_a_trained_adapter_moves_its_language_alone_and_is_stored(model: SentenceTransformer, tmp_path: Path) -> None:
+    before = {code: Encoder(model).encode(TEXTS, language=code) for code in ("sw", "en")}
+    add_unchanging_adapter(model, "sw", reduction=4, seed=0)
+    upper = UpperLayers(model, "sw", layers=1, max_length=64)
+    states = upper.lower(upper.token_ids(TEXTS))
+    wanted = torch.nn.functional.normalize(torch.randn(32, generator=torch.Generator().manual_seed(0)), dim=0)
+
+    def loss(_: int) -> torch.Tensor:
+        return -(torch.nn.functional.normalize(upper(states), dim=-1) @ wanted).mean()
+
+    AdapterTraining(upper, torch.nn.Identity(), loss, steps=20, learning_rate=1e-2, seed=0).run(itertools.count())
+    save_atomically(model, tmp_path / "model")
+    stored = load_encoder(tmp_path / "model", device="cpu")
+    assert np.array_equal(stored.encode(TEXTS, language="en"), before["en"])
+    own = stored.encode(TEXTS, language="sw")
+    assert (own @ wanted.numpy()).min() > (before["sw"] @ wanted.numpy()).max()
