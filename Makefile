@@ -67,8 +67,8 @@ test-serve: $(INSTALLED) $(OTHERS_INSTALLED) $(NODE_INSTALLED) ## Test the serve
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
 		$(SERVE_TESTS)
 
-test-cluster: $(INSTALLED) ## Test building, serving and training on clusters of Ray (some three minutes)
-	$(BIN)/python -m pytest -m cluster tests/cluster
+test-cluster: $(INSTALLED) ## Test building, serving and training on clusters of Ray (some eight minutes)
+	$(BIN)/python -m pytest -m cluster --timeout 900 tests/cluster
 
 test-integrations: $(FRAMEWORKS_INSTALLED) ## Test mlret within LangChain, LlamaIndex and Haystack, with their suites
 	$(FRAMEWORKS)/bin/mypy --follow-imports silent $(FRAMEWORK_MODULES)

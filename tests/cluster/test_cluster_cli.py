@@ -103,7 +103,7 @@ def test_a_build_that_ctrl_c_stops_resumes_and_its_index_is_served(tmp_path: Pat
         plain = run("search", place, "a train on the bridge", "--json")
         assert found.returncode == 0, found.stderr
         hits = [[hit["id"] for hit in json.loads(one.stdout)["hits"]] for one in (found, plain)]
-        assert hits[0] == hits[1] and len(hits[0]) == 10
+        assert hits[0] == hits[1] and len(hits[0]) == 5
     finally:
         serving.send_signal(signal.SIGINT)
         serving.communicate(timeout=60)

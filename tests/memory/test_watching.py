@@ -74,7 +74,7 @@ def test_a_cursor_continues_behind_an_event(tmp_path: Path) -> None:
 def test_another_process_is_watched(tmp_path: Path) -> None:
     memory = Memory.open(tmp_path / "memory")
     memory.add("first", ANNA, id="first")
-    watching = memory.watch(ANNA, poll=0.02, timeout=30)
+    watching = memory.watch(ANNA, poll=0.02, timeout=200)
     found: list[MemoryEvent] = []
     ready = threading.Event()
 
@@ -89,7 +89,7 @@ def test_another_process_is_watched(tmp_path: Path) -> None:
         f"from mlret import Memory; Memory.open({str(tmp_path / 'memory')!r}).add('x', {{'user': 'anna'}}, id='other')"
     )
     subprocess.run([sys.executable, "-c", "import time; time.sleep(0.5); " + code], check=True)
-    thread.join(30)
+    thread.join(200)
     assert [(event.kind, event.id) for event in found] == [("added", "other")]
 
 

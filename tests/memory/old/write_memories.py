@@ -56,12 +56,12 @@ def write(folder: Path) -> None:
             memory.folder.store.commit(lambda connection: tables.write_setting(connection, "kept", {"a": [1]}))
 
 
-def answers(memory: Memory) -> dict[str, Any]:
-    """Return the records, search results and histories of each scope."""
+def answers(memory: Memory, **options: Any) -> dict[str, Any]:
+    """Return the records, search results (with options of the search) and histories of each scope."""
     found: dict[str, Any] = {}
     for scope in SCOPES:
         ids = memory.ids(scope)
-        query: dict[str, Any] = {"vector": vector_of("says thing"), "language": "en"}
+        query: dict[str, Any] = {"vector": vector_of("says thing"), "language": "en", **options}
         found[scope["user"]] = {
             "records": [
                 [record.as_json() for record in memory.list(scope, state=state)]
