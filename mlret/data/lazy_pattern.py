@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import regex
+if TYPE_CHECKING:
+    import regex
 
 
 class LazyPattern:
@@ -24,6 +25,8 @@ class LazyPattern:
     @cached_property
     def compiled(self) -> regex.Pattern[str]:
         """The compiled pattern."""
+        import regex  # It takes longer to import than most modules that have patterns.
+
         return regex.compile(self.source)
 
     def search(self, text: str) -> regex.Match[str] | None:

@@ -74,6 +74,11 @@ class OpenMemory:
         scope
             A checked scope.
 
+        Returns
+        -------
+        Folder
+            The open folder.
+
         Examples
         --------
         >>> memory.folder_of(anna) is memory.folder

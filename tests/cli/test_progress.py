@@ -200,7 +200,8 @@ def test_an_index_is_checked_and_warned_about_from_the_command_line(
     file.write_text("".join(json.dumps(one) + "\n" for one in documents), encoding="utf-8")
     out, err = run("index", "build", tmp_path / "i", file, "--json")
     sentence = "1 of 2 documents is in a language that the encoder was not trained in, and may not be found: Quechua 1"
-    assert json.loads(out)["warnings"] == [sentence] and err == f"warning: {sentence}\n"
+    # A slow machine also shows progress.
+    assert json.loads(out)["warnings"] == [sentence] and err.splitlines()[-1] == f"warning: {sentence}"
     info = json.loads(run("index", "info", tmp_path / "i", "--json")[0])
     assert info["warnings"] == [sentence] and info["fields"] == ["year"]
     assert info["unread"] == {"cut": 0, "tokens": 0, "languages": {"qu": 1}, "scripts": {}}

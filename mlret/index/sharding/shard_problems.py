@@ -52,7 +52,10 @@ class Divided(NamedTuple):
 
 def is_divided(folder: Path) -> bool:
     """Return whether a folder holds the shards of an index, perhaps without their manifest."""
-    return has_shards(folder) or (not (folder / MANIFEST).exists() and bool(_numbered(folder)))
+    try:
+        return has_shards(folder) or (not (folder / MANIFEST).exists() and bool(_numbered(folder)))
+    except PermissionError:  # Whoever opens it says what cannot be read.
+        return False
 
 
 def shards_of(folder: Path) -> Divided:

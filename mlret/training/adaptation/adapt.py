@@ -263,7 +263,7 @@ def _read_text(files: Sequence[Path], language: str, say: Say) -> OrderedText:
     if others:
         say(f"text: skipped {others:,} documents in other languages than {language}")
     if not documents:
-        raise InputError(f"no document is in {language}: check --language and --text")
+        raise InputError(f"no document is in {language}: check the language and the text")
     return OrderedText.of(documents)
 
 

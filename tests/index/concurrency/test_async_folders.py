@@ -23,7 +23,8 @@ ANNA = {"user": "anna"}
 # These return an iterator over the open folder, which cannot leave its thread: `read` and `write` replace them.
 ITERATORS = {"add_batches", "documents", "add_stream"}
 # These have another form: the path and the threads.
-OTHERS = {"open", "create", "close", "path", "encoder", "store", "folder", "refresh", "watch"}
+OTHERS = {"open", "create", "close", "path", "encoder", "store", "folder", "refresh", "watch", "manifest", "shards",
+          "folder_of", "space"}  # fmt: skip
 
 
 def documents(*names: str) -> dict[str, Any]:
