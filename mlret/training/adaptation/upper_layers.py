@@ -84,7 +84,7 @@ class UpperLayers(nn.Module):
         backbone: Any = routed.model
         depth = len(backbone.encoder.layer)
         if layers > depth:
-            raise InputError(f"the encoder has {depth} layers, not {layers}: lower --layers")
+            raise InputError(f"the encoder has {depth} layers, not {layers}: give fewer layers")
         self._model = [model]  # in a list, so that the encoder's parameters are not registered here
         self._first = depth - layers
         self._number = routed.adapter_of(language)
