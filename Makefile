@@ -68,7 +68,7 @@ test-serve: $(INSTALLED) $(OTHERS_INSTALLED) $(NODE_INSTALLED) ## Test the serve
 		$(SERVE_TESTS)
 
 test-cluster: $(INSTALLED) ## Test building, serving and training on clusters of Ray (some eight minutes)
-	$(BIN)/python -m pytest -m cluster --timeout 900 tests/cluster
+	$(BIN)/python -m pytest -m cluster --timeout 600 tests/cluster
 
 test-integrations: $(FRAMEWORKS_INSTALLED) ## Test mlret within LangChain, LlamaIndex and Haystack, with their suites
 	$(FRAMEWORKS)/bin/mypy --follow-imports silent $(FRAMEWORK_MODULES)
