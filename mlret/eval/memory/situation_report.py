@@ -24,7 +24,7 @@ PROTOCOL = (
     "its question is asked on a later day. ranked: an answer comes first, and every answer comes before every record "
     "that must not come before it. said: exactly the records that no longer hold name a record that replaces them. "
     "right: both. Of each kind, the half whose ids have the lower SHA-256 was used to tune the ranking, and the "
-    "other half was not looked at. Written for mlret; no language model is used."
+    "totals of the other half alone were seen. Written for mlret; no language model is used."
 )
 METRICS: dict[str, Callable[[Outcome], bool]] = {
     "right": lambda one: one.right,

@@ -163,6 +163,20 @@ def _in_digits(text: str, language: str) -> tuple[str, list[int]]:
     """Return the text with number words as digits, and for each position in it (and its end) the original position."""
     if language == "zh":
         return text.translate(_ZH_NUMERALS), list(range(len(text) + 1))
+    pattern, values = _number_pattern(language)
+    if pattern is None:
+        return text, list(range(len(text) + 1))
+    parts, places, last = [], [], 0
+    for match in pattern.finditer(text):
+        parts += [text[last : match.start()], str(values.get(match[0], 1))]
+        places += [*range(last, match.start()), *[match.start()] * len(parts[-1])]
+        last = match.end()
+    return "".join([*parts, text[last:]]), [*places, *range(last, len(text) + 1)]
+
+
+@lru_cache(maxsize=64)
+def _number_pattern(language: str) -> tuple[regex.Pattern[str] | None, dict[str, Any]]:
+    """Return the pattern of the number words of a language, ``None`` if none are known, and what each stands for."""
     spelled = number_words(language)
     values: dict[str, Any] = {
         **(spelled[1] if spelled else {}),
@@ -170,15 +184,9 @@ def _in_digits(text: str, language: str) -> tuple[str, list[int]]:
         **_MORE_NUMBERS.get(language, {}),
     }
     if not values:
-        return text, list(range(len(text) + 1))
+        return None, values
     words = "|".join(regex.escape(word) for word in sorted(values, key=len, reverse=True))
-    pattern = _JA_NUMERALS if language == "ja" else regex.compile(rf"(?<!\w)(?:{words})(?!\w)")
-    parts, places, last = [], [], 0
-    for match in pattern.finditer(text):
-        parts += [text[last : match.start()], str(values.get(match[0], 1))]
-        places += [*range(last, match.start()), *[match.start()] * len(parts[-1])]
-        last = match.end()
-    return "".join([*parts, text[last:]]), [*places, *range(last, len(text) + 1)]
+    return _JA_NUMERALS if language == "ja" else regex.compile(rf"(?<!\w)(?:{words})(?!\w)"), values
 
 
 @lru_cache(maxsize=64)
