@@ -40,8 +40,12 @@ class MemoryEditing(OpenMemory):
             Type of the link, a word of your own or a known one (see :class:`mlret.memory.records.Link`).
         scope
             A scope that holds both records.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -86,8 +90,12 @@ class MemoryEditing(OpenMemory):
             Id of the record that the link leads to.
         scope
             A scope that holds both records.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -132,8 +140,12 @@ class MemoryEditing(OpenMemory):
             Ids of one or more records to merge into it.
         scope
             A scope that holds all of them.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -178,8 +190,12 @@ class MemoryEditing(OpenMemory):
             A scope that holds the records.
         cascade
             Whether to hide the records of the scope that were derived from them as well.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -223,8 +239,12 @@ class MemoryEditing(OpenMemory):
             One id or several.
         scope
             A scope that holds the records.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -264,8 +284,12 @@ class MemoryEditing(OpenMemory):
             Number of the operation. Numbers count the operations on records of the scope.
         scope
             A scope that holds all records of the operation.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -310,8 +334,12 @@ class MemoryEditing(OpenMemory):
         cascade
             Whether to erase the records that were derived from them or merged into them as well, in any scope of the
             tenant.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -353,8 +381,12 @@ class MemoryEditing(OpenMemory):
             The scope to look in.
         dry_run
             Only report what would be archived, and why.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------

@@ -101,8 +101,12 @@ class MemoryReading(OpenMemory):
             that share a word with the query.
         vector
             Vector of the query, as produced by the encoder of the store.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -215,8 +219,12 @@ class MemoryReading(OpenMemory):
             A scope that the record belongs to.
         as_of
             An instant; the current version is returned by default.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -288,8 +296,12 @@ class MemoryReading(OpenMemory):
         after
             The ``next`` of an earlier page, to continue behind it. A record that was changed in between is stored again
             at the end, so that none is missed.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -329,8 +341,12 @@ class MemoryReading(OpenMemory):
         ----------
         scope
             The scope whose records are listed.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -370,8 +386,12 @@ class MemoryReading(OpenMemory):
             Id of the record.
         scope
             A scope that the record belongs to.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -413,8 +433,12 @@ class MemoryReading(OpenMemory):
             Id of the record.
         scope
             A scope that the record belongs to. Records outside the scope are not named in the result.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -458,8 +482,12 @@ class MemoryReading(OpenMemory):
             The records to export; deleted ones are skipped.
         vectors
             Whether to include the vector of each version, so that importing needs no encoder.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------

@@ -101,8 +101,12 @@ class MemoryWriting(OpenMemory):
             Called with the text and a record that is near it without being a duplicate. Returns ``new``, ``related``,
             ``duplicate`` or ``supersedes``; with the last, the existing record is valid until the new text becomes
             valid, and the two are linked.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
         **about
             Other fields of the record, as :class:`mlret.memory.records.AddFields` describes them: ``kind``, ``level``,
             ``session``, ``seq`` (defaults to the next one of the session), ``event_time``, ``valid_from`` (defaults to
@@ -196,8 +200,12 @@ class MemoryWriting(OpenMemory):
             batch, as :meth:`add` does.
         judge
             Called with a text and a record that is near it without being a duplicate; see :meth:`add`.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -249,8 +257,12 @@ class MemoryWriting(OpenMemory):
             Whether to check each text against the records of exactly this scope, as :meth:`add` does.
         batch_size
             Number of texts per transaction.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Yields
         ------
@@ -297,8 +309,12 @@ class MemoryWriting(OpenMemory):
             A scope that the record belongs to.
         text
             The new text; unchanged by default, in order to change other fields.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
         **changes
             ``language`` and any other field of :meth:`add` but ``id``, as
             :class:`mlret.memory.records.UpdateFields` describes them. With a new text, fields that are not given keep
@@ -349,8 +365,12 @@ class MemoryWriting(OpenMemory):
             be ``summary``), or dicts of ``keys`` alone, which expand the record itself.
         scope
             A scope that holds the records. Each derived record is stored in exactly the scope of its source.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -404,8 +424,12 @@ class MemoryWriting(OpenMemory):
             Minimum number of turns of an event.
         largest
             Maximum number of turns of an event, at least twice ``smallest``.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -454,8 +478,12 @@ class MemoryWriting(OpenMemory):
         existing
             What to do with an id that a record of the same scope already has: ``error`` to fail, ``skip`` to skip the
             line. An id that another scope of the tenant has is an error; ids of other tenants do not count.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
@@ -505,8 +533,12 @@ class MemoryWriting(OpenMemory):
             Ids of the records that were useful.
         language
             Language of the query; detected by default.
-        user, agent, run
-            Names of the scope, instead of ``scope`` or in addition to it.
+        user
+            User of the scope, instead of ``scope`` or in addition to it.
+        agent
+            Agent of the scope, likewise.
+        run
+            Run of the scope, likewise.
 
         Returns
         -------
