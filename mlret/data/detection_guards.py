@@ -13,9 +13,6 @@ from functools import cache, lru_cache
 
 from mlret.data.lazy_pattern import LazyPattern
 
-ADDED = ("bo", "ckb", "dv", "sd", "sr-Latn", "ti", "wuu-Hant", "yi", "yue-Hans", "zh-Hant")
-"""Codes that are found by a guard, and not by the detector."""
-
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:

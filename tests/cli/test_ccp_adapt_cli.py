@@ -10,25 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.conftest import OTHER
+
 Run = Callable[..., tuple[int, str, str]]
-WORDS = [
-    "jua",
-    "mwezi",
-    "mvua",
-    "upepo",
-    "mti",
-    "jani",
-    "mzizi",
-    "mbegu",
-    "ndege",
-    "samaki",
-    "maziwa",
-    "mkate",
-    "chumvi",
-    "moto",
-    "barabara",
-    "nyumba",
-]
 QUICK = ["--steps", "24", "--layers", "1", "--learning-rate", "0.01", "--batch-size", "16"]
 
 
@@ -58,7 +42,7 @@ def documents(count: int, *, shuffled: bool = False) -> str:
     source = random.Random(0)
     parts = []
     for _ in range(count):
-        topic = source.sample(WORDS, 3)
+        topic = source.sample(OTHER, 3)
         parts.append([" ".join(source.choices(topic, k=4)) for _ in range(8)])
     if shuffled:
         sentences = [sentence for part in parts for sentence in part]
