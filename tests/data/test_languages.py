@@ -8,7 +8,6 @@ from langcodes.data_dicts import MACROLANGUAGES
 
 from mlret.data import languages
 from mlret.data.detection import detect_language, language_probabilities
-from mlret.data.detection_guards import ADDED
 from mlret.data.language_names import NAMES
 from mlret.data.languages import (
     cldr_code,
@@ -19,6 +18,7 @@ from mlret.data.languages import (
 )
 from mlret.data.sentences import split_sentences
 from mlret.errors import InputError
+from tests.data.test_detection_guards import ADDED
 
 
 @pytest.mark.parametrize(
