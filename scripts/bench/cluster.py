@@ -182,21 +182,26 @@ def build(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             )  # fmt: skip
             rounds[name].append(used | printed)
             print(f"{name:12} {rounds[name][-1]}", flush=True)
-    best = {name: min(one["build"] for one in some) for name, some in rounds.items()}
     spent = {name: min(one["processor"] for one in some) for name, some in rounds.items()}
     bytes_each = sum(f.stat().st_size for f in (folder / "built-2").rglob("*") if f.is_file()) / given.documents
     figures = {
         "documents": given.documents,
         "rounds": rounds,
-        "two actors against one": round(best["one actor"] / best["two actors"], 3),
-        "one actor against no Ray, wall time": round(best["one actor"] / best["without Ray"], 3),
-        "one actor against no Ray, processor time": round(spent["one actor"] / spent["without Ray"], 3),
+        "two actors against one": _median_ratio(rounds, "build", "one actor", "two actors"),
+        "one actor against no Ray, wall time": _median_ratio(rounds, "build", "one actor", "without Ray"),
+        "one actor against no Ray, processor time": _median_ratio(rounds, "processor", "one actor", "without Ray"),
         # Of all processes, so that it counts on a machine that has other work too.
         "passages a second and core": round(given.documents / spent["without Ray"], 1),
         "bytes a passage": round(bytes_each),
     }
     print(json.dumps({key: value for key, value in figures.items() if key != "rounds"}, indent=1))
     return figures
+
+
+def _median_ratio(rounds: dict[str, list[dict[str, Any]]], what: str, one: str, other: str) -> float:
+    """Return the median of the ratios of two kinds, each of one round, so that a change of speed changes both."""
+    pairs = zip(rounds[one], rounds[other], strict=True)
+    return round(statistics.median(first[what] / second[what] for first, second in pairs), 3)
 
 
 def tokens(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
