@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.detection import detect_language
-from mlret.errors import Corrupt, InputError
+from mlret.errors import Corrupt, InputError, MlretError
+from mlret.index.filtering.filters import Condition
 from mlret.index.fusion import align, alone, in_unit, z_mean
 from mlret.index.hits import Hit, Hits, Passage, ScoreKind
 from mlret.index.lexical.ngrams import ngrams
 from mlret.index.lexical.plan import LexicalPlan, plan_search, together
 from mlret.index.ordering import best_first
-from mlret.index.sharding.gathering import Shards
+from mlret.index.sharding.gathering import Answers, Shards
 from mlret.index.sharding.placement import shard_of
 from mlret.index.sharding.shard import (
     EVERYTHING,
@@ -175,9 +176,16 @@ def retrieve(
         If a shard does not answer and ``partial`` is not set, or none does, or there are vectors without records.
     """
     missing: dict[int, Exception] = {}
+    joined = shards.joined()
     while True:
         try:
-            hits = _Search(shards, queries, k, restriction, mode, exact, frozenset(missing)).hits()
+            searched = shards if joined is None else joined
+            hits = _Search(searched, queries, k, restriction, mode, exact, frozenset(missing)).hits()
+        except (MlretError, OSError) as error:
+            if joined is None or (isinstance(error, InputError) and not isinstance(error, Corrupt)):
+                raise
+            joined = None  # Each shard is asked by itself, which shows which of them does not answer.
+            continue
         except _UnansweredError as error:
             missing |= error.failed
             if not partial or len(missing) == len(shards):
@@ -187,6 +195,26 @@ def retrieve(
             for one in hits:
                 one.missing = tuple(shards.names[number] for number in sorted(missing))
             return hits
+
+
+class Searched(Protocol):
+    """What is searched: the shards of an index, or several together as one."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What all shards share."""
+
+    def __len__(self) -> int: ...
+
+    def ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> Answers:
+        """Call one method of several shards; see :meth:`mlret.index.sharding.gathering.Shards.ask`."""
+
+    def check_filter(self, condition: Condition, matching: int, numbers: Sequence[int]) -> None:
+        """Warn once if a part of a filter cannot match anything."""
 
 
 class _UnansweredError(Exception):
@@ -212,7 +240,7 @@ class _Search:
 
     def __init__(
         self,
-        shards: Shards,
+        shards: Searched,
         queries: Sequence[Query],
         k: int,
         restriction: Restriction,
@@ -257,9 +285,7 @@ class _Search:
             raise _UnansweredError(answers.failed)
         return answers.found
 
-    def _candidates(
-        self, k: int, plans: Sequence[LexicalPlan] = (), prepared: Mapping[int, Prepared] | None = None
-    ) -> dict[int, Found]:
+    def _candidates(self, k: int, plans: Sequence[LexicalPlan] = ()) -> dict[int, Found]:
         wanted = Wanted(
             self._mode,
             k,
@@ -269,16 +295,7 @@ class _Search:
         )
         found: dict[int, Found] = self._ask(
             "candidates",
-            {
-                shard: (
-                    replace(
-                        wanted,
-                        restriction=self._restrictions[shard],
-                        prepared=None if prepared is None else prepared[shard],
-                    ),
-                )
-                for shard in self._alive
-            },
+            {shard: (replace(wanted, restriction=self._restrictions[shard]),) for shard in self._alive},
         )
         self._cut = any(one.cut for one in found.values())
         self._changes = {shard: one.changes for shard, one in found.items()}
@@ -374,7 +391,7 @@ class _Search:
         plans = [plan_search(sorted(set(ngrams(text))), statistics, allowed, least=least) for text in texts]
         width = self._width(k)
         while True:
-            found = self._candidates(width, plans, prepared)
+            found = self._candidates(width, plans)
             merged, every = [], []
             for place in range(len(texts)):
                 some = {shard: one.candidates[place] for shard, one in found.items()}

@@ -19,6 +19,7 @@ from mlret.index.filtering.filters import Condition
 from mlret.index.hits import IndexInfo
 from mlret.index.ingest import Adding, Existing
 from mlret.index.settings import Choice
+from mlret.index.sharding.local_search import LocalSearch
 from mlret.index.sharding.merged_info import merged_info
 from mlret.index.sharding.placement import at, by_shard, shard_of
 from mlret.index.sharding.shard import State
@@ -50,6 +51,45 @@ class Answers(NamedTuple):
 
     found: dict[int, Any]
     failed: dict[int, Exception]
+
+
+class JoinedShards:
+    """All shards of an index, which are open in this process, as one.
+
+    Errors are raised as they are, and do not tell which shard does not answer.
+
+    Parameters
+    ----------
+    shards
+        The shards.
+    search
+        Searches their stores.
+    """
+
+    def __init__(self, shards: Shards, search: LocalSearch) -> None:
+        self._shards = shards
+        self.search = search
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+        return self._shards.folder
+
+    @property
+    def manifest(self) -> Manifest:
+        """What all shards share."""
+        return self._shards.manifest
+
+    def __len__(self) -> int:
+        return 1
+
+    def ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> Answers:
+        """Call one method of the search."""
+        return Answers({number: getattr(self.search, method)(*some) for number, some in arguments.items()}, {})
+
+    def check_filter(self, condition: Condition, matching: int, numbers: Sequence[int]) -> None:
+        """Warn once if a part of a filter cannot match anything in any shard."""
+        self._shards.check_filter(condition, matching, range(len(self._shards)))
 
 
 class Shards(ABC):
@@ -278,6 +318,10 @@ class Shards(ABC):
     def keep_receipt(self, key: str, receipt: Receipt) -> None:
         """Store a receipt of a request to a server."""
         self.some("keep_receipt", {shard_of(key, len(self)): (key, receipt)})
+
+    def joined(self) -> JoinedShards | None:
+        """Return all shards as one, which is searched faster; ``None`` if they are not all open in this process."""
+        return None
 
     @property
     def divided(self) -> bool:

@@ -14,7 +14,8 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import Corrupt, InputError, MlretError, NotFound
 from mlret.index.ingest import Existing
 from mlret.index.settings import Choice
-from mlret.index.sharding.gathering import Answers, Shards
+from mlret.index.sharding.gathering import Answers, JoinedShards, Shards
+from mlret.index.sharding.local_search import LocalSearch
 from mlret.index.sharding.local_shard import LocalShard
 from mlret.index.sharding.sharded_intake import ShardedIntake
 from mlret.index.sharding.shards_manifest import ShardInfo, check_alike, read_shards
@@ -57,7 +58,9 @@ class LocalShards(Shards):
         self._manifest = self.stated.described
         super().__init__(folder, tuple(info.folder for info in self.stated.shards), encoder, device)
         self._shards: dict[int, LocalShard | Exception] = {}
-        self._pool = ThreadPoolExecutor(max(1, min(len(self), os.cpu_count() or 1)), "mlret-shard")
+        self._threads = max(1, min(len(self), os.cpu_count() or 1))
+        self._pool = ThreadPoolExecutor(self._threads, "mlret-shard")
+        self._joined: JoinedShards | None = None
         self._open()
 
     @property
@@ -66,6 +69,23 @@ class LocalShards(Shards):
 
     def intake(self, existing: Existing, columns: Columns) -> ShardedIntake:
         return ShardedIntake(self, existing, columns)
+
+    def joined(self) -> JoinedShards | None:
+        shards = [self._shards[number] for number in range(len(self))]
+        stores = [shard.store for shard in shards if isinstance(shard, LocalShard)]
+        if len(stores) < len(shards):
+            return None
+        if self._joined is None or list(self._joined.search.stores) != stores:
+            search = LocalSearch(stores, lambda place, condition: stores[place].matching(condition), self._in_threads)
+            self._joined = JoinedShards(self, search)
+        return self._joined
+
+    def _in_threads(self, call: Callable[[Sequence[int]], Any], places: Sequence[int]) -> list[Any]:
+        """Call a function with as many parts of some places as there are threads; the last part in this thread."""
+        parts = [places[start :: self._threads] for start in range(min(self._threads, len(places)))]
+        running = [self._pool.submit(call, part) for part in parts[:-1]]
+        last = call(parts[-1])
+        return [*(one.result() for one in running), last]
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -14,6 +14,8 @@ from mlret.index.vectors.space import View
 # A float32 cosine is accurate to about six decimals; records whose cosines are closer than that are tied.
 DECIMALS = 6
 _SLACK = 16
+# How far a rounded score may be above the cosine, and float32 above both.
+_ROUNDING = 2e-6
 # If at most this share of a segment is visible, its rows are compared one by one, which is exact and faster.
 _FEW = 1 / 8
 _WIDEN = 4
@@ -55,11 +57,20 @@ def search_views(
     if not views:
         return [(np.empty(0), np.empty(0, dtype=np.int64)) for _ in queries]
     parts = []
+    best = np.empty((len(queries), 0))
     for view in views:
-        accelerated = not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment)
-        find = _accelerated if accelerated else _exactly
-        positions = find(view, queries, min(k * refine if accelerated else k, len(view)))
+        if not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment):
+            positions = _accelerated(view, queries, min(k * refine, len(view)))
+        else:
+            floors = best.min(axis=1) if best.shape[1] == k else None
+            positions = _exactly(view, queries, min(k, len(view)), floors)
+        if not positions.shape[1]:
+            continue
         parts.append((view, score(view.segment, queries, positions), positions))
+        if len(views) > 1:
+            best = np.concatenate([best, parts[-1][1]], axis=1)
+            if best.shape[1] > k:
+                best = np.partition(best, best.shape[1] - k, axis=1)[:, -k:]
     return [_best(parts, query, k) for query in range(len(queries))]
 
 
@@ -98,7 +109,7 @@ def _best(
     parts: Sequence[tuple[View[Segment], NDArray[np.float64], NDArray[np.int64]]], query: int, k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     scores = np.concatenate([scores[query] for _, scores, _ in parts])
-    rows = np.concatenate([view.segment.numbers[positions[query]] for view, _, positions in parts])
+    rows = np.concatenate([view.numbers(positions[query]) for view, _, positions in parts])
     rows, scores = rows[scores > -np.inf], scores[scores > -np.inf]
     order = np.argsort(-scores, kind="stable")
     keep = len(order) if len(order) <= k else int(np.sum(scores >= scores[order[k - 1]]))
@@ -126,8 +137,13 @@ def _accelerated(view: View[Segment], queries: NDArray[np.float32], k: int) -> N
     return found
 
 
-def _exactly(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return ``(q, c)`` positions, including all that may be tied with the ``k``-th best, padded with -1."""
+def _exactly(
+    view: View[Segment], queries: NDArray[np.float32], k: int, floors: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
+    """Return ``(q, c)`` positions, including all that may be tied with the ``k``-th best, padded with -1.
+
+    ``floors``, ``(q,)``, are scores that ``k`` rows of other segments reach. Positions that do not are left out.
+    """
     exact = view.segment.exact
     # A GPU compares all rows, visible or not, faster than a CPU copies the visible ones, unless they are few.
     among = isinstance(exact, CpuExact) or len(view) <= _FEW * len(view.segment)
@@ -135,12 +151,14 @@ def _exactly(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArr
     size = len(view) if among else len(view.segment)
     found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(queries)
     pending = np.arange(len(queries))
+    bounds = None if floors is None else (floors - exact.margin - _ROUNDING).astype(np.float32)
     # Fetch more than k, because of ties, and if some of the positions that the segment returns may not be visible.
     fetch = int((k + _SLACK) * size / len(view)) + 1
     while len(pending):
         fetch = min(fetch, size)
         if among:
-            scores, positions = on_cpu.search(queries[pending], fetch, among=view.visible)
+            some = None if bounds is None else bounds[pending]
+            scores, positions = on_cpu.search(queries[pending], fetch, among=view.visible, bounds=some)
             seen = positions >= 0
         else:
             scores, positions = exact.search(queries[pending], fetch)
@@ -150,7 +168,7 @@ def _exactly(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArr
             mine = scores[place, seen[place]]
             # Positions that were not returned score no better than the last one that was. The result is complete if
             # that is below the k-th by more than the margin.
-            whole = len(mine) == len(view) or fetch == size
+            whole = fetch == size or len(mine) == len(view) or (among and len(mine) < fetch)
             if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - exact.margin):
                 found[query] = positions[place, seen[place]]
             else:
