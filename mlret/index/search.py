@@ -447,35 +447,29 @@ class _Search:
     def _fused(self, numbers: Rows, scores: NDArray[np.float64], completed: Mapping[int, Completed]) -> Ranked:
         passages = np.empty(len(numbers), dtype=np.int64)
         applies = np.ones(scores.shape, dtype=np.bool_)
-        ids = np.empty(len(numbers), dtype=object)
         for shard, one in completed.items():
-            places = np.flatnonzero(numbers % self._count == shard)
+            places = slice(None) if self._count == 1 else np.flatnonzero(numbers % self._count == shard)
             scores[places, 0], passages[places], applies[places, 1] = one.similarities, one.passages, one.applies
-            ids[places] = one.ids
         there = ~np.isnan(scores[:, 0])
-        numbers, scores, applies = numbers[there], scores[there], applies[there]
-        passages_of = dict(zip(numbers.tolist(), passages[there].tolist(), strict=True))
-        ids_of = dict(zip(numbers.tolist(), ids[there].tolist(), strict=True))
+        numbers, scores, applies, passages = numbers[there], scores[there], applies[there], passages[there]
         fused = z_mean(numbers, scores, applies)
-        given = dict(zip(numbers.tolist(), scores, strict=True))
-        order = best_first(
-            fused.scores, self._k, lambda places: [ids_of[number] for number in fused.rows[places].tolist()]
-        )
+        order = best_first(fused.scores, self._k, lambda places: self._ids(fused.rows[places]))
         chosen = fused.rows[order].tolist()
-        parts = [_by_channel(given[number]) for number in chosen]
+        at = np.searchsorted(numbers, fused.rows[order])
+        given = scores[at]
         sums = fused.scores[order]
         terms = fused.parts[order] / np.maximum(1, np.count_nonzero(~np.isnan(fused.parts[order]), axis=1))[:, None]
         if np.isnan(fused.parts).all() and self._cosine:
-            sums = alone([given[number][0] for number in chosen])
+            sums = alone(given[:, 0])
             terms[:, 0] = sums
         return Ranked(
             np.round(in_unit(sums), 6).tolist(),
             chosen,
-            parts,
+            [_by_channel(one) for one in given],
             "fused",
-            self._cosines([float(given[number][0]) for number in chosen]),
+            self._cosines(given[:, 0].tolist()),
             [_by_channel(one) for one in terms],
-            [passages_of[number] for number in chosen] if self._cut else (),
+            passages[at].tolist() if self._cut else (),
         )
 
     def _shown(self, ranked: Ranked, fetched: Mapping[int, Fetched]) -> Hits:

@@ -317,7 +317,7 @@ class LexicalTable:
         )
 
     def postings(
-        self, wanted: Sequence[str], times: int = 1, within: tuple[int, int] | None = None
+        self, wanted: Sequence[str], times: Sequence[int] = (1,), within: tuple[int, int] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows of the texts that have each n-gram, in ascending order.
 
@@ -328,32 +328,33 @@ class LexicalTable:
         wanted
             ``n`` n-grams.
         times
-            How often a text must have the n-gram at least.
+            How often a text must have the n-gram at least, ``m`` numbers.
         within
             The first and the last row to return.
 
         Returns
         -------
         counts : numpy.ndarray
-            ``(n,)`` int64: the number of rows of each n-gram.
+            ``(m, n)`` int64: the number of rows of each n-gram.
         rows : numpy.ndarray
-            ``(counts.sum(),)`` int64: the rows of one n-gram after another.
+            ``(counts.sum(),)`` int64: the rows of one n-gram after another, first those of ``times[0]``.
         """
-        tokens = [f'"{ngram}{_LEVELS[times - 1]}"' for ngram in wanted]  # n-grams contain no quotation marks.
+        # n-grams contain no quotation marks.
+        tokens = [f'"{ngram}{_LEVELS[level - 1]}"' for level in times for ngram in wanted]
         listed = "SELECT group_concat(rowid) FROM lexical WHERE lexical MATCH some.value"
         parameters: list[object] = [json.dumps(tokens, ensure_ascii=False)]
         if within is not None:
             listed += " AND rowid BETWEEN ?2 AND ?3"
             parameters += within
         found = self._connection.execute(f"SELECT some.key, ({listed}) FROM json_each(?1) AS some", parameters)
-        joined = [""] * len(wanted)
+        joined = [""] * len(tokens)
         for place, rows in found:
             joined[place] = rows or ""
         counts = np.array([one.count(",") + 1 if one else 0 for one in joined], dtype=np.int64)
         together = integers_of(",".join(one for one in joined if one))
         if len(together) != counts.sum():
             raise DamagedLexicalError("its posting lists are not what was written")
-        return counts, together
+        return counts.reshape(len(times), len(wanted)), together
 
     def lengths(self, rows: NDArray[np.int64]) -> Floats:
         """Return the length of each text in n-grams; -1 for a row that is no longer indexed."""

@@ -25,6 +25,8 @@ FIRST_LENGTHS = 256
 # Weights are added in an array with a place for each number up to the highest, unless it would be longer than this and
 # have more than so many places for each posting.
 _FEW_NUMBERS, _PLACES = 2**16, 16
+# An empty range of rows.
+NO_ROWS = (1, 0)
 
 
 class Matches(NamedTuple):
@@ -60,9 +62,9 @@ class Table(Protocol):
         """Return in how many texts each of those n-grams is that occur."""
 
     def postings(
-        self, ngrams: Sequence[str], times: int, within: tuple[int, int] | None
+        self, wanted: Sequence[str], times: Sequence[int], within: tuple[int, int] | None
     ) -> tuple[NDArray[np.int64], Numbers]:
-        """Return the number of texts that have each n-gram at least so often, and their rows, one list after another."""
+        """Return how many texts have each n-gram at least so often, and their rows, one list after another."""
 
     def lengths(self, rows: Numbers) -> Floats:
         """Return the length of each text in n-grams; -1 for a row that is not indexed."""
@@ -202,27 +204,25 @@ class TextSearch:
     def _read(self, wanted: Sequence[str], within: Sequence[tuple[int, int] | None]) -> dict[str, Postings]:
         tables = self._tables()
         frequencies = self._frequencies(wanted)
-        # Of each table the places of the n-grams that it has as often.
-        present = [
-            np.array([place for place, ngram in enumerate(wanted) if frequencies[ngram][number]], dtype=np.int64)
-            for number in range(len(tables))
-        ]
-        levels = []
-        for times in range(1, MOST_TIMES + 1):
-            counts = np.zeros((len(tables), len(wanted)), dtype=np.int64)
-            numbers = []
-            for number, table in enumerate(tables):
-                places = present[number]
-                if not len(places) or within[number] == (1, 0):
+        counts = np.zeros((MOST_TIMES, len(tables), len(wanted)), dtype=np.int64)
+        numbers: list[list[Numbers]] = [[] for _ in range(MOST_TIMES)]
+        for place, (table, some) in enumerate(zip(tables, within, strict=True)):
+            there = np.array([at for at, ngram in enumerate(wanted) if frequencies[ngram][place]], dtype=np.int64)
+            # Few texts have an n-gram three times, and only those that have it twice.
+            for times in ((1, 2), (3,)):
+                if not len(there) or some == NO_ROWS:
                     continue
-                some = [wanted[place] for place in places.tolist()]
-                counts[number, places], rows = table.postings(some, times, within[number])
-                numbers.append(rows * len(tables) + number)
-                if times == 1 and within[number] is None:
-                    _check_counts(some, counts[number, places], [frequencies[ngram][number] for ngram in some])
-                present[number] = places[counts[number, places] > 0]
-            levels.append(_by_ngram(counts, numbers))
-        return {ngram: Postings(*some) for ngram, some in zip(wanted, zip(*levels, strict=True), strict=True)}
+                levels = np.array(times)[:, None] - 1
+                counts[levels, place, there], rows = table.postings([wanted[at] for at in there.tolist()], times, some)
+                ends = np.cumsum(counts[levels, place, there].sum(axis=1)).tolist()
+                for level, start, end in zip(times, [0, *ends], ends, strict=False):
+                    numbers[level - 1].append(rows[start:end] * len(tables) + place)
+                there = there[counts[1, place, there] > 0]
+            if some is None:
+                stated = [frequencies[ngram][place] for ngram in wanted]
+                _check_counts(wanted, counts[0, place], stated)
+        by_level = [_by_ngram(*one) for one in zip(counts, numbers, strict=True)]
+        return {ngram: Postings(*some) for ngram, some in zip(wanted, zip(*by_level, strict=True), strict=True)}
 
     def _best(self, numbers: Numbers, weights: Floats, k: int, mean_length: float) -> Matches:
         """Return the ``k`` best texts and all that are tied with the last.
@@ -279,7 +279,7 @@ def _merged(rows: Sequence[Numbers]) -> Numbers:
 
 def _range(rows: Numbers) -> tuple[int, int]:
     """Return the first and the last of some rows; an empty range if there are none."""
-    return (int(rows[0]), int(rows[-1])) if len(rows) else (1, 0)
+    return (int(rows[0]), int(rows[-1])) if len(rows) else NO_ROWS
 
 
 def _among(postings: Postings, allowed: Numbers | None) -> Postings:

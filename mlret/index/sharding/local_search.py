@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.documents import Document
+from mlret.data.scripts import scripts_of
 from mlret.index.best_passages import Best, best_of, nearest_documents
 from mlret.index.filtering.filters import Condition
-from mlret.index.fusion import lexical_applies
+from mlret.index.fusion import Written, may_share_words
 from mlret.index.lexical.fts import LexicalTable
 from mlret.index.lexical.ngrams import ngrams
 from mlret.index.lexical.plan import LexicalPlan
@@ -43,6 +44,8 @@ from mlret.index.vectors.space import View
 T = TypeVar("T")
 # The number of products from which several threads compare vectors.
 _PRODUCTS = 2**22
+# Documents of which it is kept how they are written.
+_MOST_KNOWN = 50_000
 
 
 def _in_turn(call: Callable[[Sequence[int]], T], places: Sequence[int]) -> list[T]:
@@ -76,6 +79,9 @@ class LocalSearch:
         self._find_matching = matching
         self._in_threads = in_threads
         self._text_search = TextSearch(self._tables, lambda: tuple(store.records.changes for store in stores))
+        # How texts are written that were candidates, and the changes that were counted then.
+        self._known: dict[int, Written] = {}
+        self._known_changes = -1
         # What was last looked up: the restriction, the changes that the stores counted, and the rows.
         self._restricted: tuple[Restriction, Sequence[int], Sequence[Rows]] | None = None
 
@@ -120,7 +126,7 @@ class LocalSearch:
         """Return the ids of documents; an empty one for a document that is no longer stored."""
         found: dict[int, str] = {}
         for place, rows in self._by_store(np.array(numbers, dtype=np.int64)):
-            found |= self._numbered(self.stores[place].records.ids(rows.tolist()), place)
+            found |= self._numbered(self.stores[place].records.ids(rows), place)
         return [found.get(number, "") for number in numbers]
 
     def fetch(self, numbers: Sequence[int]) -> Fetched:
@@ -129,7 +135,7 @@ class LocalSearch:
         spans: dict[int, list[Span]] = {}
         for place, rows in self._by_store(np.array(numbers, dtype=np.int64)):
             records = self.stores[place].records
-            found = records.fetch(rows.tolist())
+            found = records.fetch(rows)
             documents |= self._numbered(found, place)
             spans |= self._numbered(records.passages.of(list(found)), place)
         return Fetched(documents, spans, self.changes)
@@ -155,14 +161,23 @@ class LocalSearch:
             return dict(found)
         return {row * self._count + place: value for row, value in found.items()}
 
-    def _by_store(self, numbers: Rows) -> Iterator[tuple[int, Rows]]:
+    def _by_store(self, numbers: Rows) -> Iterator[tuple[int, list[int]]]:
         """Yield the place of each store that holds some documents, and the rows of these."""
+        for place, _, rows in self._places_by_store(numbers):
+            yield place, rows.tolist()
+
+    def _places_by_store(self, numbers: Rows) -> Iterator[tuple[int, NDArray[np.int64], Rows]]:
+        """Yield the place of each store that holds some documents, their places among the numbers, and their rows."""
         if self._count == 1:
-            yield 0, numbers
+            yield 0, np.arange(len(numbers)), numbers
             return
-        places, rows = numbers % self._count, numbers // self._count
-        for place in np.unique(places).tolist():
-            yield place, rows[places == place]
+        stores, rows = numbers % self._count, numbers // self._count
+        order = np.argsort(stores, kind="stable")
+        ends = np.searchsorted(stores[order], np.arange(self._count + 1)).tolist()
+        for place in range(self._count):
+            if ends[place] < ends[place + 1]:
+                where = order[ends[place] : ends[place + 1]]
+                yield place, where, rows[where]
 
     def _numbers(self, rows: Rows, place: int) -> Rows:
         return rows if self._count == 1 else rows * self._count + place
@@ -260,40 +275,59 @@ class LocalSearch:
 
     def _completed(self, one: Incomplete) -> Completed:
         similarities, passages = self._similarities(one.vector, one.rows)
-        found: dict[int, tuple[str, str, str | None]] = {}
-        for place, rows in self._by_store(one.rows):
-            found |= self._numbered(self.stores[place].records.described(rows.tolist()), place)
-        there = np.array([number in found for number in one.rows.tolist()], dtype=np.bool_)
+        numbers = one.rows.tolist()
+        found = self._written(numbers)
+        there = np.array([number in found for number in numbers], dtype=np.bool_)
         similarities[~there] = np.nan
         applies = np.ones(len(there), dtype=np.bool_)
-        stored = [found[number] for number in one.rows.tolist() if number in found]
         if one.words:
-            texts, languages = [text for _, text, _ in stored], [language for _, _, language in stored]
-            applies[there] = lexical_applies(one.text, one.language, texts, languages)
-        ids = np.full(len(there), "", dtype=object)
-        ids[there] = [id for id, _, _ in stored]
-        return Completed(similarities, passages, applies, ids.tolist())
+            query = Written(scripts_of(one.text), one.language)
+            applies[there] = [may_share_words(query, found[number]) for number in numbers if number in found]
+        return Completed(similarities, passages, applies)
+
+    def _written(self, numbers: Sequence[int]) -> dict[int, Written]:
+        """Return how the texts of documents are written, without those that are no longer stored."""
+        changes = self.changes
+        if self._known_changes != changes or len(self._known) > _MOST_KNOWN:
+            self._known, self._known_changes = {}, changes
+        known = self._known  # Another thread may replace it.
+        found = {number: known[number] for number in numbers if number in known}
+        missing = [number for number in numbers if number not in found]
+        for place, rows in self._by_store(np.array(missing, dtype=np.int64)):
+            read = self.stores[place].records.described(rows)
+            written = {row: Written(scripts_of(text), language) for row, (_, text, language) in read.items()}
+            found |= self._numbered(written, place)
+        if self.changes == changes:
+            known.update({number: found[number] for number in missing if number in found})
+        return found
 
     def _similarities(self, vector: NDArray[np.float32], numbers: Rows) -> tuple[NDArray[np.float64], Rows]:
         """Return the cosine or MaxSim of a query with each document, and the best passage of each.
 
         ``numbers`` are in ascending order. The similarity is NaN for a row that no segment has.
         """
-        if self._count == 1:
-            return self._similarities_in(0, vector, numbers)
-        found, passages = np.full(len(numbers), np.nan), np.array(numbers)
-        places, rows = numbers % self._count, numbers // self._count
-        for place in np.unique(places).tolist():
-            some = places == place
-            mine = rows[some]
-            found[some], nearest = self._similarities_in(place, vector, mine)
-            passages[some] += nearest - mine
+        found, passages = np.full(len(numbers), np.nan), numbers
+        cosine = self.stores[0].manifest.similarity == "cosine"
+        parts: list[tuple[Any, Rows]] = []
+        filled: list[NDArray[np.int64]] = []
+        for place, where, rows in self._places_by_store(numbers):
+            store = self.stores[place]
+            if not cosine or store.records.passages.any:
+                passages = np.array(passages) if passages is numbers else passages
+                found[where], nearest = self._best_in(store, vector, rows)
+                passages[where] += nearest - rows
+                continue
+            for view in store.views():
+                positions = view.segment.positions_of(rows)
+                if len(positions):
+                    parts.append((view.segment, positions))
+                    filled.append(where[np.searchsorted(rows, view.segment.numbers[positions])])
+        if parts:
+            found[np.concatenate(filled)] = self.stores[0].space.scores(parts, vector)
         return found, passages
 
-    def _similarities_in(
-        self, place: int, vector: NDArray[np.float32], rows: Rows
-    ) -> tuple[NDArray[np.float64], Rows]:
-        store = self.stores[place]
+    def _best_in(self, store: Store, vector: NDArray[np.float32], rows: Rows) -> tuple[NDArray[np.float64], Rows]:
+        """Return the score of the best passage of each document of a store, and the rows of these passages."""
         every = store.records.passages.expanded(rows)
         found = np.full(len(every), np.nan)
         for view in store.views():

@@ -183,14 +183,11 @@ class Completed(NamedTuple):
         ``(n,)`` int64: the rows of the nearest passages, as in :class:`Channel`.
     applies
         ``(n,)`` bool: whether the lexical channel applies; see :func:`mlret.index.fusion.lexical_applies`.
-    ids
-        The ids of the documents.
     """
 
     similarities: Floats
     passages: Rows
     applies: NDArray[np.bool_]
-    ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

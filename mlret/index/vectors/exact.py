@@ -117,6 +117,13 @@ class CpuExact(ExactSearch):
             np.pad(positions, lacking, constant_values=-1),
         )
 
+    def products(self, query: NDArray[np.float32], among: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return the products of a query, ``(dims,)``, with all vectors, or with those at some positions."""
+        if among is not None and len(among) < _SPARSE * len(self._matrix):
+            return np.asarray(self._matrix[among] @ query)
+        products: NDArray[np.float32] = self._matrix @ query
+        return products if among is None else products[among]
+
     def _search(
         self,
         queries: NDArray[np.float32],

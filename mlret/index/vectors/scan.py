@@ -56,10 +56,12 @@ def search_views(
     views = [view for view in views if len(view)]
     if not views:
         return [(np.empty(0), np.empty(0, dtype=np.int64)) for _ in queries]
+    if len(queries) == 1 and len(views) > 1 and all(_is_plain(view, exact) for view in views):
+        return [_best_of_one(views, queries, k)]
     parts = []
     best = np.empty((len(queries), 0))
     for view in views:
-        if not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment):
+        if _uses_accelerator(view, exact):
             positions = _accelerated(view, queries, min(k * refine, len(view)))
         else:
             floors = best.min(axis=1) if best.shape[1] == k else None
@@ -72,6 +74,53 @@ def search_views(
             if best.shape[1] > k:
                 best = np.partition(best, best.shape[1] - k, axis=1)[:, -k:]
     return [_best(parts, query, k) for query in range(len(queries))]
+
+
+def _uses_accelerator(view: View[Segment], exact: bool) -> bool:
+    return not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment)
+
+
+def _is_plain(view: View[Segment], exact: bool) -> bool:
+    """Return whether all rows of a segment are compared by the CPU."""
+    return isinstance(view.segment.exact, CpuExact) and not _uses_accelerator(view, exact)
+
+
+def _best_of_one(
+    views: Sequence[View[Segment]], query: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Search several segments for one query, ``(1, dims)``: what the best so far exclude is not looked at further."""
+    first, *others = sorted(views, key=len, reverse=True)
+    [positions] = _exactly(first, query, min(k, len(first)))
+    best = score(first.segment, query, positions[None])[0]
+    parts = [(first, positions)]
+    for view in others:
+        exact = view.segment.exact
+        assert isinstance(exact, CpuExact)
+        # Both products, that of the k-th best and that of a row that is as good, may differ from the cosine.
+        lowest = -np.inf if len(best) < k else best.min() - 2 * exact.margin - _ROUNDING
+        products = exact.products(query[0], view.visible)
+        places = np.flatnonzero(products >= lowest)
+        if len(places) > _SLACK * k:
+            [positions] = _exactly(view, query, min(k, len(view)))
+            found = score(view.segment, query, positions[None])[0]
+        elif len(places):
+            positions = places if view.visible is None else view.visible[places]
+            found = products[places].astype(np.float64)
+        else:
+            continue
+        parts.append((view, positions))
+        best = np.concatenate([best, found])
+        if len(best) > k:
+            best = np.partition(best, len(best) - k)[-k:]
+    scores = scores_of([(view.segment, positions) for view, positions in parts], query)
+    numbers = np.concatenate([view.numbers(positions) for view, positions in parts])
+    return _with_ties(scores, numbers, k)
+
+
+def scores_of(parts: Sequence[tuple[Segment, NDArray[np.int64]]], query: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosine of a query, ``(1, dims)``, with the vectors at some positions of each of several segments."""
+    vectors = np.concatenate([segment.matrix[positions] for segment, positions in parts])
+    return _cosines(vectors[None], query)[0]
 
 
 def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -97,12 +146,17 @@ def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.
     step = max(1, _RESCORED // max(1, positions.shape[1]))
     for start in range(0, len(queries), step):
         part = positions[start : start + step]
-        vectors = segment.matrix[np.maximum(part, 0)].astype(np.float64)
-        vectors *= queries[start : start + step, None, :]
-        # Adding 0.0 removes negative zeros. Lengths are 1 up to float32's rounding, so clipping changes no true cosine.
-        found = np.clip(np.round(vectors.sum(axis=2), DECIMALS), -1, 1) + 0.0
+        found = _cosines(segment.matrix[np.maximum(part, 0)], queries[start : start + step])
         scores[start : start + step] = np.where(part >= 0, found, -np.inf)
     return scores
+
+
+def _cosines(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosines of ``(q, c, dims)`` vectors with ``(q, dims)`` queries."""
+    products = vectors.astype(np.float64)
+    products *= queries[:, None, :]
+    # Adding 0.0 removes negative zeros. Lengths are 1 up to float32's rounding, so clipping changes no true cosine.
+    return np.clip(np.round(products.sum(axis=2), DECIMALS), -1, 1) + 0.0
 
 
 def _best(
@@ -110,7 +164,13 @@ def _best(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     scores = np.concatenate([scores[query] for _, scores, _ in parts])
     rows = np.concatenate([view.numbers(positions[query]) for view, _, positions in parts])
-    rows, scores = rows[scores > -np.inf], scores[scores > -np.inf]
+    return _with_ties(scores[scores > -np.inf], rows[scores > -np.inf], k)
+
+
+def _with_ties(
+    scores: NDArray[np.float64], rows: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the ``k`` best scores and all that equal the last of them, in descending order, and their rows."""
     order = np.argsort(-scores, kind="stable")
     keep = len(order) if len(order) <= k else int(np.sum(scores >= scores[order[k - 1]]))
     return scores[order[:keep]], rows[order[:keep]]

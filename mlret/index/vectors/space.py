@@ -276,6 +276,12 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
             ``(c,)`` float64.
         """
 
+    def scores(
+        self, parts: Sequence[tuple[SegmentT, NDArray[np.int64]]], query: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Do the same as :meth:`score` for positions of one or several segments, and return all scores in one array."""
+        return np.concatenate([self.score(segment, query, positions) for segment, positions in parts])
+
     @abstractmethod
     def check_vectors(self, vectors: Any) -> Vectors:
         """Check vectors of documents that were made elsewhere.
