@@ -96,7 +96,7 @@ def test_a_store_is_divided_when_it_is_made(model: list[str], tmp_path: Path) ->
         assert [entry["verb"] for entry in as_json("history", mine, *scope)["history"]] == ["add"]
         assert "no record" in refused("get", other, *scope)
     exported = tmp_path / "acme.jsonl"
-    run("export", str(exported), *acme)
+    run("export", *acme, "-o", str(exported))
     copy = ["--store", str(tmp_path / "copy"), "--scope", "user=u1", "--scope", "tenant=acme"]
     run("import", str(exported), *copy, *model, "--shards", "2")
     assert as_json("get", first, *copy)["text"] == "the cat sat on a mat"

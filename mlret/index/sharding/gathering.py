@@ -378,6 +378,15 @@ class Shards(ABC):
         """Return a summary of the whole index."""
         return merged_info(self.folder, self.every("info"))
 
+    def maintain(self, *, more: bool) -> None:  # noqa: B027 - shards of one vector for each document do it themselves
+        """Do what is needed after a batch that concerns all shards together.
+
+        Parameters
+        ----------
+        more
+            Whether more will be written at once.
+        """
+
     def seal(self) -> None:
         """Write the vectors that are only in databases to segment files."""
         self.every("seal")

@@ -58,6 +58,8 @@ class LocalShard:
         self._filters = filters
         self._search = LocalSearch((store,), lambda _, condition: self._matching(condition))
         self._intake: Intake | None = None  # While documents are added.
+        # Whether the shard is sealed when all shards together have enough vectors that are in no segment.
+        self.sealed_together = False
 
     def state(self) -> State:
         return State(len(self.store), self.store.last_row, self.store.changes)
@@ -133,7 +135,7 @@ class LocalShard:
             self._intake = self._new_intake(existing, known or {})
         with self.store.writing():
             done = self._intake.store_batch(batch, vectors)
-            compaction.maintain(self.store, more=more)
+            compaction.maintain(self.store, more=more, seals=not self.sealed_together)
         return done
 
     def _new_intake(self, existing: Existing, known: Known) -> Intake:
