@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 
 from mlret.data.detection import detect_language
 from mlret.errors import Corrupt, InputError, MlretError
-from mlret.index.filtering.filters import Condition
 from mlret.index.fusion import align, alone, in_unit, z_mean
 from mlret.index.hits import Hit, Hits, Passage, ScoreKind
 from mlret.index.lexical.ngrams import ngrams
 from mlret.index.lexical.plan import LexicalPlan, plan_search, together
 from mlret.index.ordering import best_first
-from mlret.index.sharding.gathering import Answers, Shards
+from mlret.index.sharding.gathering import Searched, Shards
 from mlret.index.sharding.placement import shard_of
 from mlret.index.sharding.shard import (
     EVERYTHING,
@@ -195,26 +194,6 @@ def retrieve(
             for one in hits:
                 one.missing = tuple(shards.names[number] for number in sorted(missing))
             return hits
-
-
-class Searched(Protocol):
-    """What is searched: the shards of an index, or several together as one."""
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the index."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """What all shards share."""
-
-    def __len__(self) -> int: ...
-
-    def ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> Answers:
-        """Call one method of several shards; see :meth:`mlret.index.sharding.gathering.Shards.ask`."""
-
-    def check_filter(self, condition: Condition, matching: int, numbers: Sequence[int]) -> None:
-        """Warn once if a part of a filter cannot match anything."""
 
 
 class _UnansweredError(Exception):

@@ -117,7 +117,7 @@ class KeptPostings:
             if len(unknown):
                 kept[unknown] = np.clip(read(numbers[unknown]) + 2, 1, np.iinfo(np.int32).max)
                 self._lengths[numbers[unknown]] = kept[unknown]
-        return kept - 2.0
+        return kept.astype(np.float64) - 2
 
     def _check(self) -> None:
         """Forget everything if a database has changed."""

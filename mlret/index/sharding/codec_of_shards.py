@@ -33,7 +33,7 @@ class CodecOfShards:
     def latest(self, own: TokenCodec | None) -> TokenCodec | None:
         """Return the codec of a shard with all centroids of a shard's own codec and the most others.
 
-        Shards that were built by earlier versions have codecs of their own, which they keep.
+        A codec that another one does not continue, such as that of a shard that was written by itself, is kept.
         """
         best = own
         for store in self._stores():

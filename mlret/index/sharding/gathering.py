@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from mlret.data.columns import Columns
 from mlret.data.documents import Document
@@ -51,6 +51,26 @@ class Answers(NamedTuple):
 
     found: dict[int, Any]
     failed: dict[int, Exception]
+
+
+class Searched(Protocol):
+    """What is searched: the shards of an index, or several together as one."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What all shards share."""
+
+    def __len__(self) -> int: ...
+
+    def ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> Answers:
+        """Call one method of several shards; see :meth:`Shards.ask`."""
+
+    def check_filter(self, condition: Condition, matching: int, numbers: Sequence[int]) -> None:
+        """Warn once if a part of a filter cannot match anything."""
 
 
 class JoinedShards:
