@@ -17,6 +17,7 @@ from typing import Any
 
 import mlret
 from mlret.cluster.answers import Rows, answered, answers
+from mlret.cluster.codec_sampling import make_codec
 from mlret.cluster.connection import connected
 from mlret.cluster.division import Division, divide
 from mlret.cluster.job import WORK, Job
@@ -142,7 +143,10 @@ def build_on_ray(
         if vectors is not None:
             check_counts(len(load_vectors(vectors, lengths)), total)
         workers = _workers(ray, shards, gpu=loaded.runtime == "torch" and vectors is None)
-        reports = _built(ray, replace(job, threads=workers.threads), workers, total, progress)
+        job = replace(job, threads=workers.threads)
+        if loaded.similarity == "maxsim":
+            _make_codec(ray, job, workers, total)
+        reports = _built(ray, job, workers, total, progress)
         _finish(job, reports)
     done = Updated(*(sum(report["done"][place] for report in reports) for place in range(3)))
     summaries = [
@@ -280,6 +284,27 @@ def _workers(ray: Any, shards: int, *, gpu: bool) -> _Workers:
         return _Workers(min(shards, gpus), max(1, min(nodes) // gpus), 1)
     threads = max(1, min(min(nodes), sum(nodes) // shards))
     return _Workers(min(shards, sum(processors // threads for processors in nodes)), threads, 0)
+
+
+def _make_codec(ray: Any, job: Job, workers: _Workers, total: int) -> None:
+    """Let one process train the codec that all shards share."""
+    items = ray.data.from_items([{"documents": total}], override_num_blocks=1)
+    work = partial(_make_codec_of, job=job)
+    for _ in answers(items.map_batches(work, batch_size=1, num_cpus=workers.threads, num_gpus=workers.gpus)):
+        pass
+
+
+def _make_codec_of(batch: dict[str, Any], job: Job) -> Rows:
+    from threadpoolctl import threadpool_limits
+
+    [total] = map(int, batch["documents"])
+
+    def made() -> None:
+        job.enter()
+        with threadpool_limits(job.threads):
+            make_codec(job, total)
+
+    return answered(made)
 
 
 def _built(ray: Any, job: Job, workers: _Workers, total: int, progress: Progress | None) -> list[dict[str, Any]]:
