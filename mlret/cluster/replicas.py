@@ -47,7 +47,11 @@ class Replicas:
         if self._offer is None and (self._connection is None or time.monotonic() > self._renewal):
             # Threads and shards must not all do this at the same time.
             self._renewal = time.monotonic() + RENEWAL * random.uniform(0.5, 1.5)
-            self._offer = self._handle.address.remote()
+            try:
+                self._offer = self._handle.address.remote()
+            except Exception:  # Ray raises various classes.
+                if self._connection is None:
+                    raise
 
     def send(self, call: Call, deadline: float) -> None:
         """Send a call to a replica, after :meth:`seek`.

@@ -99,9 +99,9 @@ class _Lost:
     """The handle of a deployment that does not answer."""
 
     def __init__(self) -> None:
-        self.ask = self
+        self.address = self
 
-    def remote(self, *arguments: Any) -> Any:
+    def remote(self) -> Any:
         return self
 
     def result(self, timeout_s: float) -> Any:
@@ -112,7 +112,7 @@ def test_a_shard_that_does_not_answer_is_named(served: Callable[[], Index], fold
     with served() as index:
         shards = index.shards
         assert isinstance(shards, ServedShards)
-        handles = [*shards._handles[:2], _Lost()]
+        handles = [*(one._handle for one in shards._replicas[:2]), _Lost()]
         with Index(ServedShards(folders[1], handles, patience=1.0)) as lacking:
             with pytest.raises(Unavailable, match="the shard shard-00002 does not answer: no answer within 1 seconds"):
                 lacking.search("a train", 5)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mlret import Index, IndexSettings
+from mlret.cluster.direct_connection import Address
 from mlret.cluster.served_shards import ServedShards
-from mlret.cluster.shard_server import READING, Answer, ShardServer
+from mlret.cluster.shard_server import READING, ShardServer
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
 from mlret.index.sharding.shards_manifest import read_shards
@@ -21,32 +21,34 @@ pytest.importorskip("ray", reason="needs the extra ray: make test-cluster")
 DOCUMENTS = [{"id": f"d{n}", "text": f"the {n}th train to the harbour", "year": 2000 + n} for n in range(40)]
 
 
-class Replicas:
-    """Replicas of a shard in this process, which answer in turn as a deployment's do."""
+class Deployment:
+    """Replicas of a shard in this process, and the handle that names them in turn."""
 
     def __init__(self, folder: Path, identity: str, count: int = 2) -> None:
-        self._replicas = [ShardServer(str(folder), identity, 1) for _ in range(count)]
-        self.asked = 0
+        self.replicas = [ShardServer(str(folder), identity, 1) for _ in range(count)]
+        self.named = 0
         self.lost = False
 
     @property
-    def ask(self) -> Replicas:
+    def address(self) -> Deployment:
         return self
 
-    def remote(self, method: str, arguments: Any, least: int) -> Response:
-        self.asked += 1
-        replica = self._replicas[self.asked % len(self._replicas)]
-        return Response(lambda: asyncio.run(replica.ask(method, arguments, least)), self.lost)
+    def remote(self) -> Deployment:
+        return self
 
-
-class Response:
-    def __init__(self, answer: Callable[[], Answer], lost: bool) -> None:
-        self._answer, self._lost = answer, lost
-
-    def result(self, timeout_s: float) -> Answer:
-        if self._lost:
+    def result(self, timeout_s: float) -> Address:
+        if self.lost:
             raise TimeoutError
-        return self._answer()
+        self.named += 1
+        return asyncio.run(self.replicas[self.named % len(self.replicas)].address())
+
+    def lose(self) -> None:
+        self.lost = True
+        self.close()
+
+    def close(self) -> None:
+        for replica in self.replicas:
+            replica.close()
 
 
 @pytest.fixture
@@ -57,15 +59,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def replicas(folder: Path) -> list[Replicas]:
-    return [Replicas(folder / info.folder, info.identity) for info in read_shards(folder).shards]
+def deployments(folder: Path) -> Iterator[list[Deployment]]:
+    found = [Deployment(folder / info.folder, info.identity) for info in read_shards(folder).shards]
+    yield found
+    for one in found:
+        one.close()
 
 
 def test_the_server_answers_from_replicas_and_writes_to_the_folder(
-    folder: Path, replicas: list[Replicas], tmp_path: Path
+    folder: Path, deployments: list[Deployment], tmp_path: Path
 ) -> None:
     def opened(encoder: AnyEncoder | None) -> Index:
-        return Index(ServedShards(folder, replicas, encoder, patience=1.0), encoder)
+        return Index(ServedShards(folder, deployments, encoder, patience=1.0), encoder)
 
     with running(tmp_path, reading={folder: opened}, indexes={"docs": folder}) as server:
         ask = {"query": "a train", "k": 5, "where": {"year": {"$gte": 2010}}}
@@ -73,7 +78,7 @@ def test_the_server_answers_from_replicas_and_writes_to_the_folder(
         with Index.open(folder) as index:
             plain = index.search("a train", 5, where={"year": {"$gte": 2010}})
         assert [hit["id"] for hit in answer["results"][0]["hits"]] == [hit.id for hit in plain]
-        assert all(one.asked for one in replicas)
+        assert all(one.named for one in deployments)
 
         added = server.client.post("/v1/indexes/docs/documents", json=[{"id": "new", "text": "a zeppelin at noon"}])
         assert added.status_code == 200, added.text
@@ -83,7 +88,7 @@ def test_the_server_answers_from_replicas_and_writes_to_the_folder(
         assert server.client.get("/v1/indexes/docs/documents/new").json()["text"] == "a zeppelin at noon"
         assert server.client.get("/v1/indexes/docs").json()["documents"] == 41
 
-        replicas[1].lost = True
+        deployments[1].lose()
         refused = server.client.post("/v1/indexes/docs:search", json={"query": "a train"})
         assert refused.status_code == 503
         assert "the shard shard-00001 does not answer: no answer within 1 seconds" in refused.json()["detail"]
@@ -93,9 +98,9 @@ def test_the_server_answers_from_replicas_and_writes_to_the_folder(
         assert result["missing"] == ["shard-00001"] and result["hits"]
 
 
-def test_replicas_only_read(folder: Path, replicas: list[Replicas]) -> None:
+def test_replicas_only_read(folder: Path, deployments: list[Deployment]) -> None:
     assert {"candidates", "prepare", "complete", "fetch", "info", "state", "refresh"} <= READING
-    with Index(ServedShards(folder, replicas)) as index:
+    with Index(ServedShards(folder, deployments)) as index:
         with pytest.raises(InputError, match="a replica of a shard only reads: delete"):
             index.delete(["d1"])
         with pytest.raises(InputError, match="served by replicas, which only read"):
