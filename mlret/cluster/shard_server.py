@@ -60,6 +60,8 @@ class Answer(NamedTuple):
 class ShardServer:
     """A replica of a shard: an open folder that is read by one thread.
 
+    Ray Serve starts and replaces it and hands out its address; the calls come over direct connections.
+
     Parameters
     ----------
     folder
@@ -75,9 +77,12 @@ class ShardServer:
         If the folder is not on this node.
     Corrupt
         If the folder holds another index.
+    Unavailable
+        If it cannot listen on the address of its node.
     """
 
     def __init__(self, folder: str, identity: str, threads: int) -> None:
+        self._closed = True  # Until it is open.
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self._path = Path(folder)
         self._identity = identity
@@ -85,6 +90,7 @@ class ShardServer:
         self._thread = ThreadPoolExecutor(1, "mlret-shard")
         self._shard = self._thread.submit(self._opened).result()
         self._calls = CallServer(node_address(), self.answer)
+        self._closed = False
 
     async def address(self) -> Address:
         """Return where this replica answers calls, with the key that whoever connects must know."""
@@ -107,12 +113,15 @@ class ShardServer:
             return MlretError(f"{type(error).__name__}: {first_line(error)}")
 
     def close(self) -> None:
-        """Close the connections, and let the thread end."""
-        self._calls.close()
-        self._thread.shutdown(wait=False)
+        """Close the connections and the folder. Whoever waits for an answer asks another replica."""
+        if not self._closed:
+            self._closed = True
+            self._calls.close()
+            self._thread.submit(self._shard.close)
+            self._thread.shutdown(wait=False)
 
     def __del__(self) -> None:
-        """Close the replica. Ray Serve calls this at the end of a graceful shutdown."""
+        """Close the replica, if it could be opened. Ray Serve calls this at the end of a graceful shutdown."""
         self.close()
 
     def _found(self, method: str, arguments: Sequence[Any], least: int) -> Answer:

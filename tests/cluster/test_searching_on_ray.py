@@ -52,7 +52,7 @@ def process_that_listens(port: int) -> int:
         if folder.name.isdigit():
             try:
                 title = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
-                files = [os.readlink(file) for file in (folder / "fd").iterdir()]
+                files = [str(file.readlink()) for file in (folder / "fd").iterdir()]
             except OSError:
                 continue
             if "ServeReplica:mlret" in title and f"socket:[{inode}]" in files:
@@ -60,7 +60,9 @@ def process_that_listens(port: int) -> int:
     raise AssertionError(f"no replica listens at {port}")
 
 
-def test_served_shards_give_the_hits_of_one_index(served: Callable[[], Index], folders: tuple[Path, Path]) -> None:
+def test_served_shards_give_the_hits_of_one_index(
+    served: Callable[[], Index], folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Index.open(folders[0]) as one, served() as other:
         for mode in ("dense", "lexical", "hybrid"):
             for options in ({}, {"where": {"year": 2003}}, {"ids": [f"d{n}" for n in range(0, 600, 7)]}):
@@ -88,7 +90,7 @@ def test_served_shards_give_the_hits_of_one_index(served: Callable[[], Index], f
         vectors = one.encoder.encode_query(queries)
         wanted = [ids_of(hits) for hits in one.search_vectors(vectors, 10)]
         other.refresh()
-        connected = [one._address for one in other.shards._replicas]
+        connected = [replicas._address for replicas in other.shards._replicas]
         asked = 0
         for number in range(1000):
             if number == 300:
@@ -98,6 +100,17 @@ def test_served_shards_give_the_hits_of_one_index(served: Callable[[], Index], f
             asked += 1
         assert asked == 1000
         assert other.shards._replicas[0]._address != connected[0]
+
+        # Ray Serve is asked now and then for another replica, so that those that were added get connections.
+        monkeypatch.setattr("mlret.cluster.replicas.RENEWAL", 0.0)
+        used = set()
+        for replicas in other.shards._replicas:
+            replicas._renewal = 0.0
+        for number in range(100):
+            [hits] = other.search_vectors(vectors[number % 50][None], 10)
+            assert ids_of(hits) == wanted[number % 50], number
+            used.add(other.shards._replicas[1]._address)
+        assert len(used) == 2
 
 
 class _Lost:
