@@ -1,0 +1,112 @@
+"""The replicas of a shard as a thread of the router reaches them: found through Ray Serve, asked over a connection."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import suppress
+from typing import Any
+
+from mlret.cluster.direct_connection import Address, DirectConnection
+from mlret.cluster.shard_server import Answer, Call
+from mlret.errors import MlretError
+
+# Mean of the seconds after which Ray Serve is asked for another replica, so that new ones get their share of the calls.
+RENEWAL = 120.0
+# Seconds that connecting to another one may delay a call that the present one could answer.
+_BRIEFLY = 1.0
+
+
+class Replicas:
+    """The replicas behind the deployment of a shard, one of which answers the calls of a thread.
+
+    The handle of Ray Serve takes milliseconds for a call, so that it is only asked which replica to connect to: at
+    first, when the connection is broken, and now and then.
+
+    Attributes
+    ----------
+    waiting
+        Whether a call was sent whose answer was not received.
+
+    Parameters
+    ----------
+    handle
+        The handle of the deployment of a :class:`mlret.cluster.shard_server.ShardServer`.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._offer: Any = None  # The response of Ray Serve that names a replica.
+        self._address: Address | None = None
+        self._connection: DirectConnection | None = None
+        self._renewal = 0.0
+        self.waiting = False
+
+    def seek(self) -> None:
+        """Ask Ray Serve for a replica if that is needed, and do not wait for its response."""
+        if self._offer is None and (self._connection is None or time.monotonic() > self._renewal):
+            # Threads and shards must not all do this at the same time.
+            self._renewal = time.monotonic() + RENEWAL * random.uniform(0.5, 1.5)
+            try:
+                self._offer = self._handle.address.remote()
+            except Exception:  # Ray raises various classes.
+                if self._connection is None:
+                    raise
+
+    def send(self, call: Call, deadline: float) -> None:
+        """Send a call to a replica, after :meth:`seek`.
+
+        Parameters
+        ----------
+        call
+            The call.
+        deadline
+            The time of ``time.monotonic`` until which it may take, as for :meth:`receive`.
+
+        Raises
+        ------
+        OSError
+            If the connection to the replica is broken, or ``TimeoutError`` if the deadline has passed.
+        Exception
+            One of Ray's, if there is no connection and no replica is found.
+        """
+        if self._connection is None:
+            offer, self._offer = self._offer, None
+            self._connect(offer.result(timeout_s=max(0.0, deadline - time.monotonic())), deadline)
+        elif self._offer is not None:
+            self._renew(deadline)
+        assert self._connection is not None
+        self.waiting = True
+        self._connection.send(call, deadline)
+
+    def receive(self, deadline: float) -> Answer | MlretError:
+        """Return what the replica answers to the call that was sent."""
+        assert self._connection is not None
+        answer: Answer | MlretError = self._connection.receive(deadline)
+        self.waiting = False
+        return answer
+
+    def disconnect(self) -> None:
+        """Close the connection; the next call is sent over another one."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._offer, self.waiting = None, None, False
+
+    def _connect(self, address: Address, deadline: float) -> None:
+        connection = DirectConnection.to(address, deadline)
+        if self._connection is not None:
+            self._connection.close()
+        self._address, self._connection = address, connection
+
+    def _renew(self, deadline: float) -> None:
+        """Connect to the replica that Ray Serve names now; keep the connection if none is named yet or that fails."""
+        try:
+            address = self._offer.result(timeout_s=0.0)
+        except TimeoutError:
+            return
+        except Exception:  # Ray raises various classes.
+            address = self._address
+        self._offer = None
+        if address != self._address:
+            with suppress(OSError):
+                self._connect(address, min(deadline, time.monotonic() + _BRIEFLY))
