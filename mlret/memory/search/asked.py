@@ -11,7 +11,7 @@ from mlret.memory.search.ranking import Ranked, Ranking
 from mlret.memory.storage.columns import UNTIMED
 from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.store import MemoryStore
-from mlret.memory.text.sentence_kinds import SentenceKinds, bundled_kinds
+from mlret.memory.text.sentence_kinds import QUESTIONS, SentenceKinds, bundled_kinds
 
 
 def asked_terms(
@@ -30,7 +30,7 @@ def asked_terms(
         return {}
     heads = np.argsort(-scores, kind="stable")[:COMPARED]
     texts = texts_of(store, positions[heads])
-    asks = ranking.cues and (question.asks("q_harm") or question.asks("q_result"))
+    asks = ranking.cues and (question.negated or any(question.asks(kind) for kind in QUESTIONS))
     kinds = _kinds_of(store, positions[heads]) if asks else {}
     values = {
         "persons": person_bonus(question, texts, ranking.persons) if ranking.persons else np.zeros(len(heads)),

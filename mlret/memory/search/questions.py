@@ -30,8 +30,10 @@ COMPARED = 20
 _DIGIT = regex.compile(r"\d")
 _NAMED = regex.compile(r"\p{Lu}\w+|\p{Lo}{2,}")
 _OUTCOME = frozenset({"done", "cancelled"})
+_OCCASIONS = frozenset({"q_last", "q_first"})
 _LIKELY = 0.5  # Probability from which a question is taken as one of a kind.
 _ALIKE = 0.5  # Minimum share of the words that records of a repeated event have in common.
+_SPREAD = 1.0  # How far below the first of them the records of a repeated event may be.
 _NEAR = 0.75  # How far below the best candidate the best record of a repeated event may be.
 
 Scores = NDArray[np.float64]
@@ -137,9 +139,11 @@ def cue_bonus(
     """
     found = np.zeros(len(texts))
     asks_result, asks_harm = question.asks("q_result"), question.asks("q_harm")
-    lacking = question.negated or "q_lack" in question.cues
+    lacking = 1.0 if question.negated else question.asks("q_lack")
+    if question.windows or question.cues & _OCCASIONS:  # Each of the repeated events has an outcome.
+        asks_result /= 2
     # The cues of a record are only looked for if the question asks for some.
-    wanted = asks_result or asks_harm or lacking
+    wanted = bool(asks_result or asks_harm or lacking)
     cues = [cues_of(*text) if wanted else frozenset[str]() for text in texts]
 
     def showing(*names: str) -> Scores:
@@ -152,13 +156,14 @@ def cue_bonus(
     if asks_harm:
         harm = showing("harm")
         found += weight * asks_harm * (harm - showing("like") * (1 - harm))
+    if lacking:
+        negated = np.maximum([_negated(*text) for text in texts], showing("lack"))
+        found += weight / 2 * lacking * negated * (1 - showing("harm"))
     for place, (text, language) in enumerate(texts):
-        if lacking and "harm" not in cues[place] and _negated(text, language):
-            found[place] += weight / 2
         if "q_when" in question.cues and _counts(text, language):
-            found[place] += weight / 2
+            found[place] += weight / 4
         if asks(text):
-            found[place] -= weight
+            found[place] -= weight / 2
     return found
 
 
@@ -212,6 +217,7 @@ def occasions(
             for place in range(len(texts))
             if texts[place][1] == texts[head][1]
             and not np.isnan(starts[place])
+            and scores[place] >= score - _SPREAD
             and _alike(stems[place], stems[head])
             and len(asked & stems[place]) >= len(asked & stems[head])
         ]

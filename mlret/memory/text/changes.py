@@ -251,6 +251,7 @@ _RULES = (
     _Rule("now", "like", overlap=0.3, margin=-0.01),
     _Rule("changed", overlap=0.3, margin=0.02, objects=True),
     _Rule("changed", "live", shared=0, margin=-0.1),
+    _Rule("changed", "live", shared=0, margin=0.0, person=True, unsure=True),
     _Rule("changed", "changed", shared=0, margin=-0.01, person=True),
     _Rule("cancelled", "plan", unsure=True),
     _Rule("harm", "like", margin=-0.15, objects=True),

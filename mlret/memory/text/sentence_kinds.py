@@ -18,10 +18,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-STATEMENTS = ("like", "harm", "plan", "outcome", "cancelled", "ended", "changed", "corrected")
+STATEMENTS = ("like", "harm", "plan", "outcome", "cancelled", "ended", "changed", "corrected", "lack")
 """Kinds of statements, named as the cues."""
-QUESTIONS = ("q_harm", "q_result")
-"""Kinds of questions: about dangers, and about what came of something."""
+QUESTIONS = ("q_harm", "q_result", "q_lack")
+"""Kinds of questions: about dangers, about what came of something, and about what is missing or not so."""
 SURE, LIKELY = 0.9, 0.5
 """Probabilities from which a text is taken as of a kind: where that alone would do, and beside other evidence."""
 
