@@ -313,7 +313,7 @@ class Adder:
         columns = self._store.columns
         near = list(zip(where[:COMPARED], cosines.tolist(), strict=False))
         kinds = self._kinds_of([draft.vector])[0]
-        changes = bool(kinds.likely & CHANGES) or may_replace(draft.text, draft.language)
+        changes = bool(kinds and kinds.likely & CHANGES) or may_replace(draft.text, draft.language)
         # Stored texts are only read if the new one may replace them, or they are of a later time and may replace it.
         stored = [
             place for place, _ in near if place >= 0 and (changes or columns.valid_from[place] > draft.valid_from)
@@ -335,16 +335,16 @@ class Adder:
         found = self._kinds_of([draft.vector])[0] if kinds is None else kinds
         return Neighbour(draft.record, draft.text, draft.language, draft.valid_from, cosine, _speaker(draft), found)
 
-    def _kinds_of(self, vectors: Sequence[NDArray[np.float32]]) -> list[Shown]:
-        """Return the kinds of sentences that vectors show; none with an encoder that no kinds are known for."""
-        return [Shown()] * len(vectors) if self._kinds is None else self._kinds.shown(np.stack(vectors))
+    def _kinds_of(self, vectors: Sequence[NDArray[np.float32]]) -> list[Shown | None]:
+        """Return the kinds of sentences that vectors show; ``None`` with an encoder that no kinds are known for."""
+        return [None] * len(vectors) if self._kinds is None else [*self._kinds.shown(np.stack(vectors))]
 
-    def _kinds_stored(self, places: Sequence[int]) -> dict[int, Shown]:
-        """Return the kinds of the stored texts at some positions; none where a vector is missing."""
+    def _kinds_stored(self, places: Sequence[int]) -> dict[int, Shown | None]:
+        """Return the kinds of the stored texts at some positions; ``None`` where a vector is missing."""
         rows = self._store.columns.row[list(places)].tolist()
         known = self._store.store.vectors_of(rows) if rows and self._kinds is not None else {}
         found = dict(zip(known, self._kinds_of(list(known.values())), strict=True)) if known else {}
-        return {place: found.get(row, Shown()) for place, row in zip(places, rows, strict=True)}
+        return {place: found.get(row) for place, row in zip(places, rows, strict=True)}
 
     def _near(
         self, vector: NDArray[np.float32], draft: Draft, same: Positions

@@ -28,7 +28,8 @@ class Neighbour:
     speaker
         Who said it, ``None`` if unknown. Nobody takes back what another one said.
     kinds
-        Kinds of sentences that its vector shows (:mod:`mlret.memory.text.sentence_kinds`), besides those of its words.
+        Kinds of sentences that its vector shows (:mod:`mlret.memory.text.sentence_kinds`); ``None`` if the encoder
+        has none.
     """
 
     id: str
@@ -37,7 +38,7 @@ class Neighbour:
     valid_from: int
     cosine: float = 1.0
     speaker: str | None = None
-    kinds: Shown = Shown()
+    kinds: Shown | None = None
 
 
 def succession(new: Neighbour, others: Sequence[Neighbour], thresholds: DuplicateThresholds) -> tuple[str, str] | None:
@@ -61,12 +62,16 @@ def succession(new: Neighbour, others: Sequence[Neighbour], thresholds: Duplicat
         later, earlier = (new, other) if new.valid_from >= other.valid_from else (other, new)
         if other.speaker != new.speaker and None not in (other.speaker, new.speaker):
             continue
-        if other.language != new.language or not (later.kinds.likely & CHANGES or may_replace(later.text, later.language)):
+        if other.language != new.language or not _may_replace(later):
             continue
         strength = replaces(_said(later), _said(earlier), other.cosine - usual)
         if strength is not None and (best is None or strength > best[0]):
             best = strength, later.id, earlier.id
     return None if best is None else best[1:]
+
+
+def _may_replace(one: Neighbour) -> bool:
+    return bool(one.kinds and one.kinds.likely & CHANGES) or may_replace(one.text, one.language)
 
 
 def _said(one: Neighbour) -> Said:

@@ -158,7 +158,7 @@ def cue_bonus(
         found += weight * asks_harm * (harm - showing("like") * (1 - harm))
     if lacking:
         negated = np.maximum([_negated(*text) for text in texts], showing("lack"))
-        found += weight / 2 * lacking * negated * (1 - showing("harm"))
+        found += weight * lacking * negated * (1 - showing("harm"))
     for place, (text, language) in enumerate(texts):
         if "q_when" in question.cues and _counts(text, language):
             found[place] += weight / 4

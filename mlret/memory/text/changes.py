@@ -37,7 +37,9 @@ _SUBJECTS = {
 _STEM = 5  # Letters of a stem.
 _LENGTHS = {"ar": 4, "he": 4, "hi": 4, "ko": 2}  # Letters of a stem in languages with shorter ones.
 _SAME = 0.8  # Overlap above which two texts are the same but for a detail, which may be another occasion.
-_SHOWN = 0.2  # Minimum overlap of texts whose cues only their vectors show.
+# Minimum overlap of texts whose cues only their vectors show, of which one is, or both are, only likely, and how much
+# nearer they must be then.
+_SHOWN, _MUCH, _NEARER = 0.2, 0.4, 0.03
 _LONGEST = 24  # Stems of the longest text that is compared: a cue in a paragraph is not about all of it.
 _SHORTEST = {"ar": 3, "he": 3, "hi": 2, "ko": 2}  # Letters that a word has at least to count; 4 in other languages.
 
@@ -60,7 +62,7 @@ class Said:
         Beginnings of the words that its first word may consist of, if that may be the name of whom it is about: unless
         the text is about the speaker, or the first word is marked as an object.
     shown
-        The kinds of statements that its vector shows it to be.
+        The kinds of statements that its vector shows it to be; ``None`` if the encoder has none.
     """
 
     facts: Facts
@@ -69,7 +71,7 @@ class Said:
     subjects: frozenset[str]
     stems: frozenset[str]
     subject: frozenset[str] = frozenset()
-    shown: Shown = Shown()
+    shown: Shown | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -166,7 +168,9 @@ def replaces(new: Said, old: Said, margin: float) -> float | None:
         return None
     cues = _cues(new, old)
     shared = new.stems & old.stems
-    maybe, perhaps = cues | new.shown.likely, old.cues | old.shown.likely
+    maybe, perhaps = (
+        one | (said.shown.likely if said.shown else set()) for one, said in ((cues, new), (old.cues, old))
+    )
     if not maybe & CHANGES or not _same_subject(new, old, maybe, perhaps, shared):
         return None
     overlap = len(shared) / max(1, min(len(new.stems), len(old.stems)))
@@ -176,7 +180,9 @@ def replaces(new: Said, old: Said, margin: float) -> float | None:
         if rule.person and (overlap > _SAME or not new.subjects & old.persons):
             continue
         worded = rule.new in cues and (rule.old is None or rule.old in old.cues)
-        if not worded and not (_is_shown(rule, new, old, cues) and (overlap >= _SHOWN or not rule.shared)):
+        if rule.agreed and not (worded and (new.shown is None or rule.new in new.shown.likely)):
+            continue
+        if not worded and not (_is_shown(rule, new, old, overlap, margin) and (overlap >= _SHOWN or not rule.shared)):
             continue
         count = len(_objects(new, old, shared, subjects=rule.new == "harm") if rule.objects else shared)
         if count >= rule.shared and overlap >= rule.overlap and margin >= rule.margin:
@@ -184,15 +190,30 @@ def replaces(new: Said, old: Said, margin: float) -> float | None:
     return None
 
 
-def _is_shown(rule: _Rule, new: Said, old: Said, cues: Collection[str]) -> bool:
-    """Return whether the vectors show the cues of a rule that the words do not; of two cues one may be only likely."""
-    sure = rule.new in cues or rule.new in new.shown.sure
+def _likely(said: Said) -> frozenset[str]:
+    return frozenset() if said.shown is None else said.shown.likely
+
+
+def _is_shown(rule: _Rule, new: Said, old: Said, overlap: float, margin: float) -> bool:
+    """Return whether the vectors show the cues of a rule that the words do not.
+
+    Of two cues one may be only likely if the texts are nearer, and both if they have much in common.
+    """
+    if new.shown is None or old.shown is None:
+        return False
+    sure = rule.new in new.cues or rule.new in new.shown.sure
     if rule.old is None:
         return sure
     before = rule.old in old.cues or rule.old in old.shown.sure
+    if sure and before:
+        return True
+    nearer = margin >= rule.margin + _NEARER
     if sure:
-        return before or rule.old in old.shown.likely
-    return rule.unsure and before and rule.new in new.shown.likely
+        return nearer and rule.old in old.shown.likely
+    if not rule.unsure or rule.new in old.shown.likely or rule.old not in old.shown.likely:
+        return False
+    much = overlap >= _MUCH and margin >= _NEARER
+    return rule.new in new.shown.likely and (much or (nearer and before))
 
 
 def _cues(new: Said, old: Said) -> frozenset[str]:
@@ -239,6 +260,7 @@ class _Rule:
     overlap: float = 0.0
     margin: float = -0.06
     person: bool = False  # Whether both must name the same person.
+    agreed: bool = False  # Whether words and vector must both show the cue, where kinds of sentences are known.
     unsure: bool = False  # Whether it is enough that the vector of the new text makes its cue likely.
     objects: bool = False  # Whether the names of people do not count as shared.
 
@@ -249,7 +271,8 @@ _RULES = (
     _Rule("ended", shared=0, margin=0.08),
     _Rule("now", overlap=0.25, margin=0.04, objects=True),
     _Rule("now", "like", overlap=0.3, margin=-0.01),
-    _Rule("changed", overlap=0.3, margin=0.02, objects=True),
+    _Rule("changed", overlap=0.5, margin=-0.01, objects=True),
+    _Rule("changed", overlap=0.2, margin=0.01, objects=True, agreed=True),
     _Rule("changed", "live", shared=0, margin=-0.1),
     _Rule("changed", "live", shared=0, margin=0.0, person=True, unsure=True),
     _Rule("changed", "changed", shared=0, margin=-0.01, person=True),

@@ -1,10 +1,9 @@
 """Kinds of sentences that their vectors show: a liking, a danger, a plan, an outcome, and questions about them.
 
 The lists of cues (:mod:`mlret.memory.text.cues`) know the commonest words; *prawns made my lips swell* and *I could
-live on toast* have none of them. Here, logistic regressions on the vector of a text find what words do not: one for each
-kind, with as many weights as the vector has dimensions. An encoder of many languages needs no list for each language. The
-regressions belong to one encoder; ``scripts/fit_sentence_kinds.py`` fits them to sentences that were written for mlret
-(``sentence_kinds.tsv``) and writes ``sentence_kinds.npz``. Memories with other encoders use the lists alone.
+live on toast* have none of them. Here, logistic regressions on the vector of a text find what words do not: one for
+each kind, with as many weights as the vector has dimensions, for all languages together. They belong to one encoder:
+``scripts/fit_sentence_kinds.py`` fits them to the bundled one. Memories with other encoders use the lists alone.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ QUESTIONS = ("q_harm", "q_result", "q_lack")
 SURE, LIKELY = 0.9, 0.5
 """Probabilities from which a text is taken as of a kind: where that alone would do, and beside other evidence."""
 
-_BUNDLED = Path(__file__).with_name("sentence_kinds.npz")
+BUNDLED = Path(__file__).with_name("sentence_kinds.npz")
+"""The file of those that are fitted to the bundled encoder."""
 Vectors = NDArray[np.floating]
 
 
@@ -151,7 +151,7 @@ def _regression(vectors: NDArray[np.float64], positive: NDArray[np.bool_]) -> ND
 
 @lru_cache(maxsize=1)
 def _bundled() -> SentenceKinds:
-    return SentenceKinds.read(_BUNDLED)
+    return SentenceKinds.read(BUNDLED)
 
 
 def bundled_kinds(fingerprint: str, dims: int) -> SentenceKinds | None:
