@@ -33,6 +33,7 @@ class _Lists(NamedTuple):
     cues: Mapping[str, regex.Pattern[str]]
     persons: Mapping[str, regex.Pattern[str]]
     anybody: regex.Pattern[str]  # Matches where any of the persons does; most texts name nobody.
+    me: regex.Pattern[str]
     small: frozenset[str]
 
 
@@ -70,6 +71,12 @@ def leading_persons_of(text: str, language: str | None) -> frozenset[str]:
     return persons_of(" ".join(text.split(maxsplit=_FIRST_WORDS)[:_FIRST_WORDS]), language)
 
 
+def speaks_of_self(text: str, language: str | None) -> bool:
+    """Return whether a text has a word of the first person, such as *my*; see :func:`cues_of`."""
+    lists = _lists(language)
+    return lists is not None and lists.me.search(text.casefold().replace("’", "'")) is not None
+
+
 def is_small(word: str, language: str | None) -> bool:
     """Return whether a case-folded word is a pronoun, preposition or the like, which any two texts may share."""
     lists = _lists(language)
@@ -97,7 +104,7 @@ def _lists(language: str | None) -> _Lists | None:
         {name: word_pattern(some, code) for name, some in words[key].items()} for key in ("cues", "persons")
     )
     anybody = word_pattern(" ".join(words["persons"].values()), code)
-    return _Lists(cues, persons, anybody, frozenset(words["small"].split()))
+    return _Lists(cues, persons, anybody, word_pattern(words["self"], code), frozenset(words["small"].split()))
 
 
 @lru_cache(maxsize=4096)  # A stored text is compared with many others.
