@@ -5,10 +5,9 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-import regex
-
 from mlret.data.languages import cldr_code
 from mlret.memory.text.number_words import any_of, spelled_numbers
+from mlret.memory.text.word_lists import Names
 
 _MONTHS = (
     "january february march april may june july august september october november december".split()  # noqa: SIM905
@@ -51,13 +50,14 @@ UNSPACED = frozenset({"zh", "ja", "ko", "th", "lo", "km", "my"})
 @lru_cache(maxsize=128)
 def calendar_names(
     language: str,
-) -> tuple[tuple[regex.Pattern[str], dict[str, int]], tuple[regex.Pattern[str], dict[str, int]]] | None:
+) -> tuple[tuple[Names, dict[str, int]], tuple[Names, dict[str, int]]] | None:
     """Return the names of months, from 1, and of weekdays, from 0, as dateparser has them from CLDR.
 
     Returns
     -------
     tuple or None
-        For months and for weekdays a pattern and its values, name -> number; ``None`` if dateparser lacks the language.
+        The names of months and of weekdays as they are found in text, with their values, name -> number; ``None`` if
+        dateparser lacks the language.
     """
     from dateparser.languages.loader import default_loader
 
@@ -128,7 +128,7 @@ def _info(language: str) -> dict[str, list[str]]:
     return found
 
 
-def months_in(text: str, months: tuple[regex.Pattern[str], dict[str, int]]) -> list[int]:
+def months_in(text: str, months: tuple[Names, dict[str, int]]) -> list[int]:
     """Return the numbers of the months that a case-folded text names, in order.
 
     Parameters

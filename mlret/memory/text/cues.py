@@ -14,10 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import regex
-
 from mlret.memory.text.calendar_names import UNSPACED
-from mlret.memory.text.particles import word_pattern
+from mlret.memory.text.particles import word_patterns
+from mlret.memory.text.word_lists import Patterns
 
 LANGUAGES = (
     "ar", "bg", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt",
@@ -30,9 +29,8 @@ _FIRST_WORDS, _FIRST_CHARACTERS = 3, 8
 
 
 class _Lists(NamedTuple):
-    cues: Mapping[str, regex.Pattern[str]]
-    persons: Mapping[str, regex.Pattern[str]]
-    anybody: regex.Pattern[str]  # Matches where any of the persons does; most texts name nobody.
+    cues: Mapping[str, Patterns]
+    persons: Mapping[str, Patterns]
     small: frozenset[str]
 
 
@@ -94,10 +92,9 @@ def _lists(language: str | None) -> _Lists | None:
     if words is None:
         return None
     cues, persons = (
-        {name: word_pattern(some, code) for name, some in words[key].items()} for key in ("cues", "persons")
+        {name: word_patterns(some, code) for name, some in words[key].items()} for key in ("cues", "persons")
     )
-    anybody = word_pattern(" ".join(words["persons"].values()), code)
-    return _Lists(cues, persons, anybody, frozenset(words["small"].split()))
+    return _Lists(cues, persons, frozenset(words["small"].split()))
 
 
 @lru_cache(maxsize=4096)  # A stored text is compared with many others.
@@ -106,6 +103,4 @@ def _found(text: str, language: str | None, key: str) -> frozenset[str]:
     if lists is None:
         return frozenset()
     plain = text.casefold().replace("’", "'")
-    if key == "persons" and lists.anybody.search(plain) is None:
-        return frozenset()
-    return frozenset(name for name, pattern in getattr(lists, key).items() if pattern.search(plain))
+    return frozenset(name for name, words in getattr(lists, key).items() if words.occur_in(plain))
