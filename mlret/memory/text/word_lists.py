@@ -33,7 +33,10 @@ class Patterns:
 
     def occur_in(self, text: str) -> bool:
         """Return whether a text has a match of any of the patterns."""
-        return any(letters in text and pattern.search(text) is not None for letters, pattern in self._patterns)
+        for letters, pattern in self._patterns:  # noqa: SIM110 - a loop takes half the time of a generator here.
+            if letters in text and pattern.search(text) is not None:
+                return True
+        return False
 
 
 class Names:
