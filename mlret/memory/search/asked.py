@@ -42,8 +42,8 @@ def asked_terms(
 def texts_of(store: MemoryStore, positions: Positions) -> list[tuple[str, str | None]]:
     """Return the texts of versions with their languages; :meth:`MemoryStore.fetch` checks those that become hits."""
     rows = store.columns.row[positions].tolist()
-    documents = store.records.fetch(rows)
-    return [(documents[row].text, documents[row].language) if row in documents else ("", None) for row in rows]
+    texts = store.records.texts(rows)
+    return [texts.get(row, ("", None)) for row in rows]
 
 
 def pairs_in_question(

@@ -69,6 +69,8 @@ def exclusions(columns: Columns, positions: Positions) -> list[tuple[int, int]]:
         Pairs of indices into ``positions``.
     """
     numbers = columns.record[positions].tolist()
+    if not columns.links and len(set(numbers)) == len(numbers):
+        return []
     places: dict[int, list[int]] = {}
     for place, number in enumerate(numbers):
         places.setdefault(number, []).append(place)
