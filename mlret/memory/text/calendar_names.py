@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-from mlret.data.languages import cldr_code
+from mlret.memory.text.locale_data import locale_data
 from mlret.memory.text.number_words import any_of, spelled_numbers
 from mlret.memory.text.word_lists import Names
 
@@ -59,10 +59,8 @@ def calendar_names(
         The names of months and of weekdays as they are found in text, with their values, name -> number; ``None`` if
         dateparser lacks the language.
     """
-    from dateparser.languages.loader import default_loader
-
     try:
-        info = default_loader.get_locale(cldr_code(language)).info
+        info = locale_data(language)
     except ValueError:
         return None
     numerals = spelled_numbers().get(language, {})  # French `sept` is also seven, Hebrew `שני` also two.
@@ -87,7 +85,7 @@ def month_names(language: str) -> dict[str, int]:
 
     Names that are only right next to a day or a year are included: :func:`calendar_names` excludes them.
     """
-    info = _info(language)
+    info = locale_data(language)
     extra = {
         name: number
         for number, names in enumerate(_MORE_MONTHS.get(language, []), start=1)
@@ -102,7 +100,7 @@ def month_names(language: str) -> dict[str, int]:
 @lru_cache(maxsize=64)
 def weekday_names(language: str) -> dict[str, int]:
     """Return every name of a weekday, case-folded and without a final point, and its number from 0; also short ones."""
-    return {name: n for name, n in _all_names(_info(language), _WEEKDAYS, 0).items() if _is_long_enough(name, 2)}
+    return {name: n for name, n in _all_names(locale_data(language), _WEEKDAYS, 0).items() if _is_long_enough(name, 2)}
 
 
 def _all_names(info: dict[str, list[str]], keys: list[str], first: int) -> dict[str, int]:
@@ -119,13 +117,6 @@ def _all_names(info: dict[str, list[str]], keys: list[str], first: int) -> dict[
 
 def _is_long_enough(name: str, letters: int) -> bool:
     return len(name) >= letters or unicodedata.category(name[0]) == "Lo"
-
-
-def _info(language: str) -> dict[str, list[str]]:
-    from dateparser.languages.loader import default_loader
-
-    found: dict[str, list[str]] = default_loader.get_locale(cldr_code(language)).info
-    return found
 
 
 def months_in(text: str, months: tuple[Names, dict[str, int]]) -> list[int]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import regex
 
-from mlret.data.languages import cldr_code
 from mlret.data.lazy_pattern import LazyPattern
+from mlret.memory.text.locale_data import locale_data
 from mlret.memory.text.number_words import number_words
 from mlret.memory.text.time_window import UNITS, Read, span_of
 from mlret.memory.text.word_lists import Names, needed_letters
@@ -111,7 +111,7 @@ def relative_dates(text: str, language: str, now: datetime) -> list[Read]:
 @lru_cache(maxsize=64)
 def year_phrases(language: str) -> dict[str, int]:
     """Return the phrases for this year and last year, case-folded, and how many years ago each is."""
-    given = _info(language).get("relative-type", {})
+    given = locale_data(language).get("relative-type", {})
     phrases = {name.casefold(): ago for ago in (0, 1) for name in given.get(f"{ago} year ago", [])}
     phrases |= {name.casefold(): 1 for name, meaning in _MORE.get(language, {}).items() if meaning == "1 year ago"}
     return {name: ago for name, ago in phrases.items() if len(name) > 2}
@@ -120,7 +120,7 @@ def year_phrases(language: str) -> dict[str, int]:
 @lru_cache(maxsize=64)
 def _relative_patterns(language: str) -> list[tuple[str, LazyPattern, str]]:
     """Return for each expression the letters that it needs, its pattern, and its meaning in dateparser's notation."""
-    info = _info(language)
+    info = locale_data(language)
     phrases: dict[str, str] = {}
     for meaning, expressions in info.get("relative-type", {}).items():
         for expression in expressions:
@@ -199,15 +199,7 @@ def _small_words(language: str) -> dict[str, int]:
     """Return articles and similar words that stand for a number: `a week ago`."""
     return {
         word.casefold(): int(number)
-        for one in _info(language).get("simplifications", [])
+        for one in locale_data(language).get("simplifications", [])
         for word, number in one.items()
         if word.isalpha() and str(number).isdecimal()
     }
-
-
-@lru_cache(maxsize=64)
-def _info(language: str) -> dict[str, Any]:
-    from dateparser.languages.loader import default_loader
-
-    found: dict[str, Any] = default_loader.get_locale(cldr_code(language)).info
-    return found
