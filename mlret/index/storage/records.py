@@ -29,6 +29,7 @@ RECORDS = "records.db"
 _LAST_ROW = (
     "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)"
 )
+_CELLS = "SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({})"
 
 
 class Records(Snapshots):
@@ -162,8 +163,7 @@ class Records(Snapshots):
         MlretError
             If a record is damaged.
         """
-        query = "SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({})"
-        return {row: self._document(row, *cells) for row, *cells in self.read_among(query, rows)}
+        return {row: self._document(row, *cells) for row, *cells in self.read_among(_CELLS, rows)}
 
     def described(self, rows: Sequence[int]) -> dict[int, tuple[str, str, str | None]]:
         """Return the id, the text and the language of each row, without rows that do not exist.
@@ -176,8 +176,7 @@ class Records(Snapshots):
             If a record is damaged.
         """
         found = {}
-        query = "SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({})"
-        for row, crc, id, text, language, metadata in self.read_among(query, rows):
+        for row, crc, id, text, language, metadata in self.read_among(_CELLS, rows):
             self._check(row, crc, id, text, language, metadata)
             found[row] = id, text, language
         return found
@@ -213,7 +212,7 @@ class Records(Snapshots):
             raise Corrupt(f"{self.path}: the record in row {row} is damaged; {DAMAGED}")
 
     def _texts(self, rows: Sequence[int]) -> dict[int, str]:
-        return {row: document.text for row, document in self.fetch(rows).items()}
+        return {row: text for row, (_, text, _) in self.described(rows).items()}
 
     def match(
         self, query: str, k: int, allowed: NDArray[np.int64] | None

@@ -318,6 +318,8 @@ class Adder:
         stored = [
             place for place, _ in near if place >= 0 and (changes or columns.valid_from[place] > draft.valid_from)
         ]
+        if not stored and not self._drafts:
+            return None
         documents = self._store.records.fetch(columns.row[stored].tolist()) if stored else {}
         said_by = dict(zip(stored, speakers(self._store, np.array(stored, dtype=np.int64)), strict=True))
         sorts = self._kinds_stored(stored)

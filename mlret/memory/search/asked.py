@@ -69,8 +69,8 @@ def _kinds_of(store: MemoryStore, positions: Positions) -> dict[str, NDArray[np.
 def texts_of(store: MemoryStore, positions: Positions) -> list[tuple[str, str | None]]:
     """Return the texts of versions with their languages; :meth:`MemoryStore.fetch` checks those that become hits."""
     rows = store.columns.row[positions].tolist()
-    documents = store.records.fetch(rows)
-    return [(documents[row].text, documents[row].language) if row in documents else ("", None) for row in rows]
+    found = store.records.described(rows)
+    return [found.get(row, ("", "", None))[1:] for row in rows]
 
 
 def pairs_in_question(

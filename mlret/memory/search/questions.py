@@ -107,9 +107,10 @@ def person_bonus(question: Question, texts: Sequence[tuple[str, str | None]], we
     asked = question.persons
     found = np.zeros(len(texts))
     for place, (text, language) in enumerate(texts):
-        if asked & persons_of(text, language):
+        named = persons_of(text, language)
+        if asked & named:
             found[place] = weight
-        elif leading_persons_of(text, language):
+        elif named and leading_persons_of(text, language):
             found[place] = -weight
     return found
 

@@ -268,15 +268,20 @@ def _dated(
 
 def _pairs(store: MemoryStore, positions: Positions) -> list[tuple[int, int]]:
     columns = store.columns
+    ids = columns.ids.by_number
+    linked = [
+        (place, id) for place, one in enumerate(columns.record[positions].tolist()) if (id := ids[one]) in columns.links
+    ]
     places: dict[str, list[int]] = {}
-    for place, number in enumerate(columns.record[positions].tolist()):
-        places.setdefault(columns.ids.by_number[number], []).append(place)
-    pairs = []
-    for id, mine in places.items():
-        for one, _, other in columns.links.get(id, ()):
-            if one == id:
-                pairs += [(place, to) for place in mine for to in places.get(other, ())]
-    return pairs
+    for place, id in linked:
+        places.setdefault(id, []).append(place)
+    return [
+        (place, to)
+        for place, id in linked
+        for one, _, other in columns.links[id]
+        if one == id
+        for to in places.get(other, ())
+    ]
 
 
 def _reranked(store: MemoryStore, request: Request, found: Candidates, ranked: Ranked) -> Ranked:

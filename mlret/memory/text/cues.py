@@ -14,10 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import regex
-
 from mlret.memory.text.calendar_names import UNSPACED
-from mlret.memory.text.particles import word_pattern
+from mlret.memory.text.particles import word_patterns
+from mlret.memory.text.word_lists import Patterns
 
 LANGUAGES = (
     "ar", "bg", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt",
@@ -30,10 +29,9 @@ _FIRST_WORDS, _FIRST_CHARACTERS = 3, 8
 
 
 class _Lists(NamedTuple):
-    cues: Mapping[str, regex.Pattern[str]]
-    persons: Mapping[str, regex.Pattern[str]]
-    anybody: regex.Pattern[str]  # Matches where any of the persons does; most texts name nobody.
-    me: regex.Pattern[str]
+    cues: Mapping[str, Patterns]
+    persons: Mapping[str, Patterns]
+    me: Patterns
     small: frozenset[str]
 
 
@@ -74,7 +72,7 @@ def leading_persons_of(text: str, language: str | None) -> frozenset[str]:
 def speaks_of_self(text: str, language: str | None) -> bool:
     """Return whether a text has a word of the first person, such as *my*; see :func:`cues_of`."""
     lists = _lists(language)
-    return lists is not None and lists.me.search(text.casefold().replace("’", "'")) is not None
+    return lists is not None and lists.me.occur_in(text.casefold().replace("’", "'"))
 
 
 def is_small(word: str, language: str | None) -> bool:
@@ -101,10 +99,9 @@ def _lists(language: str | None) -> _Lists | None:
     if words is None:
         return None
     cues, persons = (
-        {name: word_pattern(some, code) for name, some in words[key].items()} for key in ("cues", "persons")
+        {name: word_patterns(some, code) for name, some in words[key].items()} for key in ("cues", "persons")
     )
-    anybody = word_pattern(" ".join(words["persons"].values()), code)
-    return _Lists(cues, persons, anybody, word_pattern(words["self"], code), frozenset(words["small"].split()))
+    return _Lists(cues, persons, word_patterns(words["self"], code), frozenset(words["small"].split()))
 
 
 @lru_cache(maxsize=4096)  # A stored text is compared with many others.
@@ -113,6 +110,4 @@ def _found(text: str, language: str | None, key: str) -> frozenset[str]:
     if lists is None:
         return frozenset()
     plain = text.casefold().replace("’", "'")
-    if key == "persons" and lists.anybody.search(plain) is None:
-        return frozenset()
-    return frozenset(name for name, pattern in getattr(lists, key).items() if pattern.search(plain))
+    return frozenset(name for name, words in getattr(lists, key).items() if words.occur_in(plain))
