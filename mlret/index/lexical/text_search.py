@@ -350,11 +350,11 @@ def _added(numbers: Numbers, weights: Floats) -> tuple[Numbers, Floats]:
     """Return the distinct numbers in ascending order, and the sum of the weights, which are positive, of each."""
     highest = int(numbers.max())
     if numbers.min() >= 0 and highest < max(_FEW_NUMBERS, _PLACES * len(numbers)):
-        sums = np.bincount(numbers, weights)
-        distinct = np.flatnonzero(sums)
+        sums = np.asarray(np.bincount(numbers, weights), dtype=np.float64)
+        distinct = np.asarray(np.flatnonzero(sums), dtype=np.int64)
         return distinct, sums[distinct]
-    distinct, places = np.unique(numbers, return_inverse=True)
-    return distinct, np.bincount(places, weights)
+    found, places = np.unique(numbers, return_inverse=True)
+    return found, np.asarray(np.bincount(places, weights), dtype=np.float64)
 
 
 def _best_texts(texts: Mapping[int, str], weights: Mapping[str, float], k: int, mean_length: float) -> Matches:

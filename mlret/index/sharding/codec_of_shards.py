@@ -7,15 +7,18 @@ stay, so a shard that has an earlier state takes the latest over when it next wr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
+from mlret.index.storage.vector_table import VectorTable
 from mlret.index.store.store import Store
 from mlret.index.tokens.codec import TokenCodec
 from mlret.index.tokens.codec_training import Batch
 from mlret.index.tokens.token_segments import TokenSegment
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.tokens.token_writing import Stream, batches_of, stored_batches
+from mlret.index.vectors.ragged import Ragged
 
 
 class CodecOfShards:
@@ -55,7 +58,8 @@ class CodecOfShards:
                     alive = np.ones(len(segment), dtype=np.bool_)
                     alive[segment.positions_of(store.records.tombstones.read())] = False
                     yield from batches_of(segment, alive)
-                yield from stored_batches(store.vectors, store.last_sealed_row + 1, store.last_row)
+                table = cast("VectorTable[Ragged]", store.vectors)
+                yield from stored_batches(table, store.last_sealed_row + 1, store.last_row)
 
         return total, tail if unsealed_only else total, batches
 

@@ -120,7 +120,8 @@ def _best_of_one(
 def scores_of(parts: Sequence[tuple[Segment, NDArray[np.int64]]], query: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the cosine of a query, ``(1, dims)``, with the vectors at some positions of each of several segments."""
     vectors = np.concatenate([segment.matrix[positions] for segment, positions in parts])
-    return _cosines(vectors[None], query)[0]
+    found: NDArray[np.float64] = _cosines(vectors[None], query)[0]
+    return found
 
 
 def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -156,7 +157,8 @@ def _cosines(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDAr
     products = vectors.astype(np.float64)
     products *= queries[:, None, :]
     # Adding 0.0 removes negative zeros. Lengths are 1 up to float32's rounding, so clipping changes no true cosine.
-    return np.clip(np.round(products.sum(axis=2), DECIMALS), -1, 1) + 0.0
+    found: NDArray[np.float64] = np.clip(np.round(products.sum(axis=2), DECIMALS), -1, 1) + 0.0
+    return found
 
 
 def _best(
