@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import pickle
 import secrets
+import select
 import socket
 import struct
 import sys
@@ -61,6 +62,8 @@ class DirectConnection:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
+        self._arrival = select.poll()
+        self._arrival.register(connected, select.POLLIN)
         # A small message must not wait until the one before it is acknowledged, which takes 40 ms.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -153,6 +156,10 @@ class DirectConnection:
     def fileno(self) -> int:
         """Return the file descriptor, to wait until something can be received."""
         return self._socket.fileno()
+
+    def arrives(self, seconds: float) -> bool:
+        """Return whether something can be received within some seconds, or the connection turns out to be broken."""
+        return bool(self._arrival.poll(1000 * seconds))
 
     def shut(self) -> None:
         """Let the thread that waits at this connection find that it is closed. Call it from any thread."""

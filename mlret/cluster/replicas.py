@@ -81,6 +81,11 @@ class Replicas:
         self._connection.send(call, deadline)
         return self._connection.fileno()
 
+    def answers(self, seconds: float) -> bool:
+        """Return whether the answer to the call that was sent arrives within some seconds."""
+        assert self._connection is not None
+        return self._connection.arrives(seconds)
+
     def receive(self, deadline: float) -> Answer | MlretError:
         """Return what the replica answers to the call that was sent."""
         assert self._connection is not None

@@ -24,6 +24,8 @@ from mlret.index.storage.manifest import Manifest
 PATIENCE = 30.0
 # Seconds after which shards are asked that could not be asked yet.
 _PAUSE = 0.01
+# Seconds in which an answer is waited for before those of other shards are looked for.
+_SOON = 0.05
 
 
 class ServedShards(Shards):
@@ -141,13 +143,23 @@ class _Asking:
             if not self._unsent and not self._sent:
                 return self._found
             left = max(0.0, self._deadline - time.monotonic())
-            arrived = self._poll.poll(1000 * (min(left, _PAUSE) if self._unsent else left))
-            for descriptor, _ in arrived:
+            arrived = self._arrived(left)
+            for descriptor in arrived:
                 self._receive(descriptor)
             if not arrived and left == 0.0:
                 for number in (*self._unsent, *self._sent.values()):
                     self._found[number] = self._unavailable(number)
                 return self._found
+
+    def _arrived(self, seconds: float) -> list[int]:
+        """Wait for answers, and return the file descriptors where some arrived."""
+        if not self._unsent:
+            # Usually all answer soon, and waiting for one after another is quicker than for any of many.
+            descriptor, number = next(iter(self._sent.items()))
+            if self._replicas[number].answers(min(seconds, _SOON)):
+                return [descriptor]
+        wait = min(seconds, _PAUSE) if self._unsent else seconds
+        return [descriptor for descriptor, _ in self._poll.poll(1000 * wait)]
 
     def _send(self) -> None:
         for number in tuple(self._unsent):
