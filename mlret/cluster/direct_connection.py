@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import pickle
 import secrets
+import select
 import socket
 import struct
 import sys
@@ -29,6 +30,8 @@ _HEADER = struct.Struct("!QI")
 _LENGTH = struct.Struct("!Q")
 # Seconds that a peer may take to accept a connection and to prove that it knows the key.
 HANDSHAKE = 5.0
+# Seconds that a machine may take to accept a connection, which its processes do not delay.
+_CONNECT = 2.0
 # A peer whose machine or network was lost is noticed this many seconds after the last that it sent, by this many probes
 # at this interval, and this many seconds after a call was sent.
 _IDLE, _PROBES, _INTERVAL, _UNACKNOWLEDGED = 5, 3, 2, 10
@@ -59,6 +62,8 @@ class DirectConnection:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
+        self._arrival = select.poll()
+        self._arrival.register(connected, select.POLLIN)
         # A small message must not wait until the one before it is acknowledged, which takes 40 ms.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -79,7 +84,8 @@ class DirectConnection:
             The time of ``time.monotonic`` until which it may take, and at most :data:`HANDSHAKE` seconds.
         """
         deadline = min(deadline, time.monotonic() + HANDSHAKE)
-        connection = cls(socket.create_connection((address.host, address.port), timeout=_left(deadline)))
+        seconds = min(_CONNECT, _left(deadline))
+        connection = cls(socket.create_connection((address.host, address.port), timeout=seconds))
         try:
             if sys.platform == "linux":
                 # Only here: a replica reads whatever is sent, but a router reads one answer after another.
@@ -146,6 +152,14 @@ class DirectConnection:
                 raise ConnectionResetError("the connection was closed")
             missing = missing[read:]
         return content
+
+    def fileno(self) -> int:
+        """Return the file descriptor, to wait until something can be received."""
+        return self._socket.fileno()
+
+    def arrives(self, seconds: float) -> bool:
+        """Return whether something can be received within some seconds, or the connection turns out to be broken."""
+        return bool(self._arrival.poll(1000 * seconds))
 
     def shut(self) -> None:
         """Let the thread that waits at this connection find that it is closed. Call it from any thread."""

@@ -13,6 +13,8 @@ from mlret.errors import MlretError
 
 # Mean of the seconds after which Ray Serve is asked for another replica, so that new ones get their share of the calls.
 RENEWAL = 120.0
+# Seconds after which Ray Serve is asked for another replica if the connection to one is broken.
+_PAUSE = 0.05
 # Seconds that connecting to another one may delay a call that the present one could answer.
 _BRIEFLY = 1.0
 
@@ -39,22 +41,16 @@ class Replicas:
         self._offer: Any = None  # The response of Ray Serve that names a replica.
         self._address: Address | None = None
         self._connection: DirectConnection | None = None
-        self._renewal = 0.0
+        self._next_offer = 0.0
         self.waiting = False
 
-    def seek(self) -> None:
-        """Ask Ray Serve for a replica if that is needed, and do not wait for its response."""
-        if self._offer is None and (self._connection is None or time.monotonic() > self._renewal):
-            # Threads and shards must not all do this at the same time.
-            self._renewal = time.monotonic() + RENEWAL * random.uniform(0.5, 1.5)
-            try:
-                self._offer = self._handle.address.remote()
-            except Exception:  # Ray raises various classes.
-                if self._connection is None:
-                    raise
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to a replica, as far as is known."""
+        return self._connection is not None
 
-    def send(self, call: Call, deadline: float) -> None:
-        """Send a call to a replica, after :meth:`seek`.
+    def send(self, call: Call, deadline: float) -> int | None:
+        """Send a call to a replica, without waiting for Ray Serve to name one.
 
         Parameters
         ----------
@@ -63,6 +59,12 @@ class Replicas:
         deadline
             The time of ``time.monotonic`` until which it may take, as for :meth:`receive`.
 
+        Returns
+        -------
+        int
+            The file descriptor of the connection, to wait for the answer; ``None`` if the call was not sent because
+            there is no connection yet.
+
         Raises
         ------
         OSError
@@ -70,14 +72,19 @@ class Replicas:
         Exception
             One of Ray's, if there is no connection and no replica is found.
         """
+        self._seek()
+        if self._offer is not None:
+            self._follow(deadline)
         if self._connection is None:
-            offer, self._offer = self._offer, None
-            self._connect(offer.result(timeout_s=max(0.0, deadline - time.monotonic())), deadline)
-        elif self._offer is not None:
-            self._renew(deadline)
-        assert self._connection is not None
+            return None
         self.waiting = True
         self._connection.send(call, deadline)
+        return self._connection.fileno()
+
+    def answers(self, seconds: float) -> bool:
+        """Return whether the answer to the call that was sent arrives within some seconds."""
+        assert self._connection is not None
+        return self._connection.arrives(seconds)
 
     def receive(self, deadline: float) -> Answer | MlretError:
         """Return what the replica answers to the call that was sent."""
@@ -87,26 +94,41 @@ class Replicas:
         return answer
 
     def disconnect(self) -> None:
-        """Close the connection; the next call is sent over another one."""
+        """Close the connection; the next call is sent over another one, after a short pause."""
         if self._connection is not None:
             self._connection.close()
         self._connection, self._offer, self.waiting = None, None, False
+        self._next_offer = time.monotonic() + _PAUSE
 
-    def _connect(self, address: Address, deadline: float) -> None:
-        connection = DirectConnection.to(address, deadline)
-        if self._connection is not None:
-            self._connection.close()
-        self._address, self._connection = address, connection
+    def _seek(self) -> None:
+        """Ask Ray Serve for a replica if it is time for that."""
+        now = time.monotonic()
+        if self._offer is not None or now < self._next_offer:
+            return
+        # Threads and shards must not all do this at the same time.
+        self._next_offer = now + RENEWAL * random.uniform(0.5, 1.5)
+        try:
+            self._offer = self._handle.address.remote()
+        except Exception:  # Ray raises various classes.
+            if self._connection is None:
+                raise
 
-    def _renew(self, deadline: float) -> None:
-        """Connect to the replica that Ray Serve names now; keep the connection if none is named yet or that fails."""
+    def _follow(self, deadline: float) -> None:
+        """Connect to the replica that Ray Serve names, if it has answered; keep a connection if that fails."""
         try:
             address = self._offer.result(timeout_s=0.0)
         except TimeoutError:
             return
         except Exception:  # Ray raises various classes.
-            address = self._address
+            self._offer = None
+            if self._connection is None:
+                raise
+            return
         self._offer = None
-        if address != self._address:
+        if self._connection is None:
+            self._connection, self._address = DirectConnection.to(address, deadline), address
+        elif address != self._address:
             with suppress(OSError):
-                self._connect(address, min(deadline, time.monotonic() + _BRIEFLY))
+                connection = DirectConnection.to(address, min(deadline, time.monotonic() + _BRIEFLY))
+                self._connection.close()
+                self._connection, self._address = connection, address

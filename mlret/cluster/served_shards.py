@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from mlret.index.storage.manifest import Manifest
 
 # Seconds for which a shard is asked again, if a replica was lost, before it counts as one that does not answer.
 PATIENCE = 30.0
-_PAUSE = 0.05
+# Seconds after which shards are asked that could not be asked yet.
+_PAUSE = 0.01
+# Seconds in which an answer is waited for before those of other shards are looked for.
+_SOON = 0.05
 
 
 class ServedShards(Shards):
@@ -72,79 +76,27 @@ class ServedShards(Shards):
             )
 
     def ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> Answers:
-        deadline = time.monotonic() + self._patience
-        answers = Answers({}, {})
-        waiting = dict(arguments)
-        refused: InputError | None = None
+        calls = {number: Call(method, tuple(some), self._changes[number]) for number, some in arguments.items()}
         try:
-            while waiting:
-                for number, answer in self._asked(method, waiting, deadline).items():
-                    del waiting[number]
-                    if isinstance(answer, Answer):
-                        answers.found[number] = answer.found
-                        self._changes[number] = max(self._changes[number], answer.changes)
-                    elif isinstance(answer, InputError) and not isinstance(answer, Corrupt):
-                        refused = refused or answer
-                    else:
-                        answers.failed[number] = answer
-                if refused is not None:
-                    raise refused
-                if waiting:
-                    time.sleep(_PAUSE)
+            found = _Asking(self._replicas, calls, self._patience).answers()
         finally:
             # An answer that was not received here must not be taken for that of a later call.
-            for number in arguments:
+            for number in calls:
                 if self._replicas[number].waiting:
                     self._replicas[number].disconnect()
+        answers = Answers({}, {})
+        refused: InputError | None = None
+        for number, answer in found.items():
+            if isinstance(answer, Answer):
+                answers.found[number] = answer.found
+                self._changes[number] = max(self._changes[number], answer.changes)
+            elif isinstance(answer, InputError) and not isinstance(answer, Corrupt):
+                refused = refused or answer
+            else:
+                answers.failed[number] = answer
+        if refused is not None:
+            raise refused
         return answers
-
-    def _asked(
-        self, method: str, arguments: Mapping[int, Sequence[Any]], deadline: float
-    ) -> dict[int, Answer | MlretError]:
-        """Ask a replica of each shard at the same time. Shards whose replica was lost are missing from the result."""
-        replicas = self._replicas
-        calls = {number: Call(method, tuple(some), self._changes[number]) for number, some in arguments.items()}
-        steps: Sequence[Callable[[int], Answer | MlretError | None]] = (
-            lambda number: replicas[number].seek(),
-            lambda number: replicas[number].send(calls[number], deadline),
-            lambda number: replicas[number].receive(deadline),
-        )
-        found: dict[int, Answer | MlretError] = {}
-        lost: set[int] = set()
-        for step in steps:
-            for number in calls:
-                if number in found or number in lost:
-                    continue
-                try:
-                    answer = step(number)
-                except Exception as error:  # Ray raises various classes.
-                    replicas[number].disconnect()
-                    answer = self._failure(error, deadline)
-                    if answer is None:
-                        lost.add(number)
-                if answer is not None:
-                    found[number] = answer
-        return found
-
-    def _failure(self, error: Exception, deadline: float) -> MlretError | None:
-        """Return what a shard failed with; ``None`` if a replica was lost and there is time to ask another one.
-
-        Raises
-        ------
-        Exception
-            The given one if it says nothing about replicas.
-        """
-        import ray
-        from ray.serve.exceptions import RayServeException
-
-        late = time.monotonic() >= deadline
-        if isinstance(error, TimeoutError) and late:
-            return Unavailable(f"no answer within {self._patience:g} seconds")
-        if isinstance(error, (OSError, ray.exceptions.RayActorError, RayServeException)):
-            return Unavailable(f"its replicas were lost ({first_line(error)})") if late else None
-        if isinstance(error, ray.exceptions.RayError):
-            return cause_of(error) or MlretError(first_line(error))
-        raise error
 
     def refresh(self) -> None:
         """Let the shards look for changes; later answers know of them, whichever replica gives them."""
@@ -158,3 +110,95 @@ class ServedShards(Shards):
         # Whoever has made the deployments removes them.
         for one in self._replicas:
             one.disconnect()
+
+
+class _Asking:
+    """Asks a replica of each of several shards at the same time, and another one where a replica is lost.
+
+    Parameters
+    ----------
+    replicas
+        The replicas of each shard.
+    calls
+        Number of the shard -> what is asked.
+    patience
+        Seconds until a shard counts as one that does not answer.
+    """
+
+    def __init__(self, replicas: Sequence[Replicas], calls: Mapping[int, Call], patience: float) -> None:
+        self._replicas, self._calls, self._patience = replicas, calls, patience
+        self._deadline = time.monotonic() + patience
+        self._found: dict[int, Answer | MlretError] = {}
+        # Those that must be connected come last, so that the others work meanwhile.
+        self._unsent = sorted(calls, key=lambda number: not replicas[number].connected)
+        self._sent: dict[int, int] = {}  # The file descriptor of the connection -> the number of the shard.
+        self._lost: dict[int, Exception] = {}
+        self._poll = select.poll()
+
+    def answers(self) -> dict[int, Answer | MlretError]:
+        """Return the answer of each shard, or the error with which it failed."""
+        while True:
+            if self._unsent:
+                self._send()
+            if not self._unsent and not self._sent:
+                return self._found
+            left = max(0.0, self._deadline - time.monotonic())
+            arrived = self._arrived(left)
+            for descriptor in arrived:
+                self._receive(descriptor)
+            if not arrived and left == 0.0:
+                for number in (*self._unsent, *self._sent.values()):
+                    self._found[number] = self._unavailable(number)
+                return self._found
+
+    def _arrived(self, seconds: float) -> list[int]:
+        """Wait for answers, and return the file descriptors where some arrived."""
+        if not self._unsent:
+            # Usually all answer soon, and waiting for one after another is quicker than for any of many.
+            descriptor, number = next(iter(self._sent.items()))
+            if self._replicas[number].answers(min(seconds, _SOON)):
+                return [descriptor]
+        wait = min(seconds, _PAUSE) if self._unsent else seconds
+        return [descriptor for descriptor, _ in self._poll.poll(1000 * wait)]
+
+    def _send(self) -> None:
+        for number in tuple(self._unsent):
+            try:
+                descriptor = self._replicas[number].send(self._calls[number], self._deadline)
+            except Exception as error:  # Ray raises various classes.
+                self._note(number, error)
+                continue
+            if descriptor is not None:
+                self._unsent.remove(number)
+                self._lost.pop(number, None)
+                self._sent[descriptor] = number
+                self._poll.register(descriptor, select.POLLIN)
+
+    def _receive(self, descriptor: int) -> None:
+        number = self._sent.pop(descriptor)
+        self._poll.unregister(descriptor)
+        try:
+            self._found[number] = self._replicas[number].receive(self._deadline)
+        except Exception as error:
+            self._unsent.append(number)
+            self._note(number, error)
+
+    def _note(self, number: int, error: Exception) -> None:
+        """Note why a shard must be asked again, or that it failed; raise what says nothing about replicas."""
+        import ray
+        from ray.serve.exceptions import RayServeException
+
+        self._replicas[number].disconnect()
+        if isinstance(error, (OSError, ray.exceptions.RayActorError, RayServeException)):
+            self._lost[number] = error
+        elif isinstance(error, ray.exceptions.RayError):
+            self._unsent.remove(number)
+            self._found[number] = cause_of(error) or MlretError(first_line(error))
+        else:
+            raise error
+
+    def _unavailable(self, number: int) -> Unavailable:
+        lost = self._lost.get(number)
+        if lost is None or isinstance(lost, TimeoutError):
+            return Unavailable(f"no answer within {self._patience:g} seconds")
+        return Unavailable(f"its replicas were lost ({first_line(lost)})")

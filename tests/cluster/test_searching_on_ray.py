@@ -105,7 +105,7 @@ def test_served_shards_give_the_hits_of_one_index(
         monkeypatch.setattr("mlret.cluster.replicas.RENEWAL", 0.0)
         used = set()
         for replicas in other.shards._replicas:
-            replicas._renewal = 0.0
+            replicas._next_offer = 0.0
         for number in range(100):
             [hits] = other.search_vectors(vectors[number % 50][None], 10)
             assert ids_of(hits) == wanted[number % 50], number

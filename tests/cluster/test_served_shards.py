@@ -96,7 +96,7 @@ def test_the_server_answers_from_replicas_and_writes_to_the_folder(
         deployments[1].lose()
         refused = server.client.post("/v1/indexes/docs:search", json={"query": "a train"})
         assert refused.status_code == 503
-        assert "the shard shard-00001 does not answer: no answer within 1 seconds" in refused.json()["detail"]
+        assert "the shard shard-00001 does not answer: its replicas were lost (" in refused.json()["detail"]
         assert str(folder) not in refused.text
         partly = server.client.post("/v1/indexes/docs:search", json={"query": "a train", "partial": True}).json()
         [result] = partly["results"]
@@ -151,6 +151,28 @@ def test_an_answer_that_was_late_is_not_taken_for_that_of_the_next_call(
         going.set()
         for _ in range(3):
             assert [index.search(text, 5) for text in ("a train", "the harbour")] == wanted
+
+
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_shard_that_does_not_answer_keeps_no_other_from_answering(
+    folder: Path, deployments: list[Deployment], number: int, hangs: bool
+) -> None:
+    going = threading.Event()
+    if hangs:
+        for replica in deployments[number].replicas:
+            replica._thread.submit(going.wait, 20)
+    else:
+        deployments[number].lost = True
+    # Nothing is connected when the first call begins.
+    with Index(ServedShards(folder, deployments, patience=0.7)) as index:
+        for _ in range(2):
+            hits = index.search("a train", 40, partial=True)
+            assert hits.missing == (f"shard-0000{number}",)
+            assert len(hits) == 40 - len(deployments[number].replicas[0]._shard.store)
+        going.set()
+        deployments[number].lost = False
+        assert len(index.search("a train", 40)) == 40
 
 
 def test_errors_arrive_and_leave_the_connections_usable(
