@@ -16,7 +16,7 @@ from functools import lru_cache
 import regex
 
 from mlret.memory.text.calendar_names import UNSPACED
-from mlret.memory.text.cues import cues_of, is_person, is_small, persons_of, speaks_of_self
+from mlret.memory.text.cues import cues_of, gives_any, is_person, is_small, persons_of, speaks_of_self
 from mlret.memory.text.features import Facts, facts_of
 from mlret.memory.text.negation_words import negation_pattern
 from mlret.memory.text.sentence_kinds import Shown
@@ -145,7 +145,7 @@ def may_replace(text: str, language: str | None) -> bool:
     text, language
         As for :func:`said_in`.
     """
-    if cues_of(text, language) & CHANGES:
+    if gives_any(text, language, CHANGES):
         return True
     negation = None if language is None else negation_pattern(language)
     return negation is not None and bool(_DIGIT.search(text)) and bool(negation.search(text.casefold()))

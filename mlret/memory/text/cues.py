@@ -9,7 +9,7 @@ it only counts together with other evidence (:mod:`mlret.memory.text.changes`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,12 @@ def cues_of(text: str, language: str | None) -> frozenset[str]:
         ``q_harm``, ``q_lack``, ``q_when`` and ``q_you``.
     """
     return _found(text, language, "cues")
+
+
+def gives_any(text: str, language: str | None, names: Iterable[str]) -> bool:
+    """Return whether a text gives any of some cues, which is found out sooner than all that it gives."""
+    lists = _lists(language)
+    return lists is not None and any(lists.cues[name].occur_in(_plain(text)) for name in names)
 
 
 def persons_of(text: str, language: str | None) -> frozenset[str]:
@@ -109,5 +115,9 @@ def _found(text: str, language: str | None, key: str) -> frozenset[str]:
     lists = _lists(language)
     if lists is None:
         return frozenset()
-    plain = text.casefold().replace("’", "'")
+    plain = _plain(text)
     return frozenset(name for name, words in getattr(lists, key).items() if words.occur_in(plain))
+
+
+def _plain(text: str) -> str:
+    return text.casefold().replace("’", "'")
