@@ -64,8 +64,8 @@ class SpellingReport:
             return f"script: {self.unknown_before:.1%} of the text's tokens are unknown; the vocabulary has its script"
         return (
             f"script: {' and '.join(self.scripts)} is spelled in Latin letters; {self.unknown_before:.1%} of the "
-            f"text's tokens were unknown, now {self.unknown_after:.1%}; tokens per sentence: {self.per_text_before:.0f}, now "
-            f"{self.per_text_after:.0f}"
+            f"text's tokens were unknown, now {self.unknown_after:.1%}; a sentence had {self.per_text_before:.0f} "
+            f"tokens, now {self.per_text_after:.0f}"
         )
 
 
