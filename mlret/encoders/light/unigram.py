@@ -111,6 +111,8 @@ class UnigramTokenizer:
 
     def _append_words(self, text: str, ids: list[int], room: int | None) -> None:
         text = self._normalised(text).replace(" ", _WORD_START)
+        if not text:  # all that it had is spelled with nothing
+            return
         if not text.startswith(_WORD_START):
             text = _WORD_START + text
         known = self._known
