@@ -331,7 +331,7 @@ def _others(data: Path) -> list[str]:
     own = ("div", "bod", "dzo")
     spelled, _ = spelled_tokenizer(bundled_tokenizer(), [text for language in own for text in texts[language]])
     assert spelled is not None
-    others = [text for language, lines in texts.items() if language not in own for text in lines]
+    others = [text for language in texts if language not in own for text in texts_of(data, language)[1]]
     pairs = zip(_split(bundled_tokenizer(), others), _split(spelled, others), strict=True)
     different = sum(one.ids != other.ids for one, other in pairs)
     return [
