@@ -50,6 +50,7 @@ MEASURED = {
     "uniformity": "uniformity (lower is more uniform)",
     "leak": "leakage in points of accuracy",
     "context": "next sentence nearest, held out, in per cent",
+    "bitext": "held-out sentences whose English is nearest, in per cent",
 }
 _POINTS = 10
 _COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#000000")
@@ -99,6 +100,7 @@ def curve_of(study: Study, language: Language, variant: str, batch_size: int, se
         asymmetric_batch_norm=settings["asymmetric_batch_norm"],
     )
     text = OrderedText(study.texts["eng"], study.document)
+    english = np.concatenate([study.english[held_out], study.english[train_rows]])
     curve: list[dict[str, float]] = []
 
     def note(step: int) -> None:
@@ -118,6 +120,8 @@ def curve_of(study: Study, language: Language, variant: str, batch_size: int, se
             )
         trained, running = np.mean(found, axis=0).tolist()
         now |= {"as_trained": trained, "running": running, "leak": trained - running}
+        nearest = (held.numpy() @ english.T).argmax(1)
+        now["bitext"] = float((nearest == np.arange(len(held))).mean()) * 100
         curve.append(now | spread(held.numpy()))
 
     def loss(batch: ContextBatch) -> Tensor:
