@@ -199,15 +199,15 @@ def _is_shown(rule: _Rule, new: Said, old: Said, overlap: float, margin: float) 
 
     Of two cues one may be only likely if the texts are nearer, and both if they have much in common.
     """
-    if new.shown is None or old.shown is None:
+    if new.shown is None or old.shown is None or (rule.old and overlap > _SAME):
         return False
     sure = rule.new in new.cues or rule.new in new.shown.sure
     if rule.old is None:
         return sure
     before = rule.old in old.cues or rule.old in old.shown.sure
-    if sure and before:
-        return True
     nearer = margin >= rule.margin + _NEARER
+    if sure and before:
+        return nearer or rule.new in new.cues or rule.old in old.cues
     if sure:
         return nearer and rule.old in old.shown.likely
     if not rule.unsure or rule.new in old.shown.likely or rule.old not in old.shown.likely:
