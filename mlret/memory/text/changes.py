@@ -208,10 +208,10 @@ def _is_shown(rule: _Rule, new: Said, old: Said, overlap: float, margin: float) 
     nearer = margin >= rule.margin + _NEARER
     if sure and before:
         return nearer or rule.new in new.cues or rule.old in old.cues
-    if sure:
-        return nearer and rule.old in old.shown.likely
-    if not rule.unsure or rule.new in old.shown.likely or rule.old not in old.shown.likely:
+    if rule.new in old.shown.likely or rule.old not in old.shown.likely:
         return False
+    if sure or not rule.unsure:
+        return sure and nearer
     much = overlap >= _MUCH and margin >= _NEARER
     return rule.new in new.shown.likely and (much or (nearer and before))
 
