@@ -21,8 +21,8 @@ UNSEEN = {
         ("it", "Per i tortellini farei qualunque cosa."),
         ("nl", "Met stroopwafels maak je me heel blij."),
     ],
-    "harm": [("pt", "Fico cheio de manchas quando como camarão."), ("pl", "Po orzechach puchnie mi język.")],
-    "plan": [("it", "Quest'estate si parte per la Norvegia."), ("nl", "Volgende zomer reizen we naar Noorwegen.")],
+    "harm": [("pt", "Camarão deixa a minha boca a arder."), ("pl", "Od truskawek całe ciało mam w krostach.")],
+    "plan": [("it", "Quest'estate si parte per la Norvegia."), ("it", "Quest'inverno imparo a suonare la chitarra.")],
 }
 
 
@@ -83,8 +83,8 @@ def test_a_danger_without_a_listed_word_comes_before_a_liking(tmp_path: Path) ->
     me = {"user": "u"}
     with Memory.open(tmp_path / "memory") as memory:
         texts = [
-            "Prawns on toast are what I would walk miles for.",
-            "Prawns made my mouth burn and my lips go fat.",
+            "I could eat prawns every day of the week.",
+            "Prawns make me ill every time I have them.",
             "The prawn boats left the harbour at six.",
             "The stairs were cleaned.",
         ]
@@ -92,4 +92,7 @@ def test_a_danger_without_a_listed_word_comes_before_a_liking(tmp_path: Path) ->
             memory.add(text, me, language="en", event_time=DAY + timedelta(days=day)).id
             for day, text in enumerate(texts)
         ]
-        assert memory.search("Could you put prawns on my plate?", me, language="en")[0].id == ids[1]
+        assert not any(cues_of(text, "en") for text in texts)
+        hits = memory.search("Should I order prawns?", me, language="en")
+        assert hits[0].id == ids[1]
+        assert {hit.id: hit.yields_to for hit in hits}[ids[0]] == (ids[1],)

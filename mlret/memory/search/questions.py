@@ -79,9 +79,14 @@ class Question:
         return _negated(self.text, self.language)
 
     def asks(self, kind: str) -> float:
-        """Return how probable it is that this is a question of a kind: 1 if its words show it, 0 if it is unlikely."""
-        probable = 1.0 if kind in self.cues else self.kinds.get(kind, 0.0)
-        return probable if probable >= _LIKELY else 0.0
+        """Return how probable it is that this is a question of a kind: 1 if its words show it, 0 if it is unlikely.
+
+        A question about what *you* said is of another kind, unless its words show more.
+        """
+        if kind in self.cues:
+            return 1.0
+        probable = self.kinds.get(kind, 0.0)
+        return 0.0 if probable < _LIKELY or "q_you" in self.cues else probable
 
     @property
     def names_speakers(self) -> bool:
@@ -147,15 +152,16 @@ def cue_bonus(
     wanted = bool(asks_result or asks_harm or lacking)
     cues = [cues_of(*text) if wanted else frozenset[str]() for text in texts]
 
-    def showing(*names: str) -> Scores:
+    def showing(*names: str, unless: str = "") -> Scores:
         certain = np.array([not one.isdisjoint(names) for one in cues], dtype=np.float64)
-        return np.maximum.reduce([certain, *(kinds[name] for name in names if kinds and name in kinds)])
+        other = np.array([unless in one for one in cues], dtype=np.float64)
+        return np.maximum.reduce([certain, *((1 - other) * kinds[name] for name in names if kinds and name in kinds)])
 
     if asks_result:
-        outcome = showing("outcome", *_OUTCOME)
+        outcome = showing("outcome", *_OUTCOME, unless="plan")
         found += weight * asks_result * (outcome - showing("plan") * (1 - outcome))
     if asks_harm:
-        harm = showing("harm")
+        harm = showing("harm", unless="like")
         found += weight * asks_harm * (harm - showing("like") * (1 - harm))
     if lacking:
         negated = np.maximum([_negated(*text) for text in texts], showing("lack"))

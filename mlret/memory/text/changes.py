@@ -199,19 +199,19 @@ def _is_shown(rule: _Rule, new: Said, old: Said, overlap: float, margin: float) 
 
     Of two cues one may be only likely if the texts are nearer, and both if they have much in common.
     """
-    if new.shown is None or old.shown is None:
+    if new.shown is None or old.shown is None or (rule.old and overlap > _SAME):
         return False
     sure = rule.new in new.cues or rule.new in new.shown.sure
     if rule.old is None:
         return sure
     before = rule.old in old.cues or rule.old in old.shown.sure
-    if sure and before:
-        return True
     nearer = margin >= rule.margin + _NEARER
-    if sure:
-        return nearer and rule.old in old.shown.likely
-    if not rule.unsure or rule.new in old.shown.likely or rule.old not in old.shown.likely:
+    if sure and before:
+        return nearer or rule.new in new.cues or rule.old in old.cues
+    if rule.new in old.shown.likely or rule.old not in old.shown.likely:
         return False
+    if sure or not rule.unsure:
+        return sure and nearer
     much = overlap >= _MUCH and margin >= _NEARER
     return rule.new in new.shown.likely and (much or (nearer and before))
 
