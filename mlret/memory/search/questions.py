@@ -155,7 +155,9 @@ def cue_bonus(
     def showing(*names: str, unless: str = "") -> Scores:
         certain = np.array([not one.isdisjoint(names) for one in cues], dtype=np.float64)
         other = np.array([unless in one for one in cues], dtype=np.float64)
-        return np.maximum.reduce([certain, *((1 - other) * kinds[name] for name in names if kinds and name in kinds)])
+        likely = ((1 - other) * kinds[name] for name in names if kinds and name in kinds)
+        shown: Scores = np.maximum.reduce([certain, *likely])
+        return shown
 
     if asks_result:
         outcome = showing("outcome", *_OUTCOME, unless="plan")
