@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mlret.encoders.encoder import Encoder
 from mlret.encoders.loading import load_encoder
 from mlret.memory.memory import Memory
 from mlret.memory.text.cues import cues_of
-from mlret.memory.text.sentence_kinds import QUESTIONS, STATEMENTS, SentenceKinds, bundled_kinds, fitted
+from mlret.memory.text.sentence_kinds import QUESTIONS, STATEMENTS, SentenceKinds, bundled_kinds
 
 DAY = datetime(2024, 3, 1, 12, tzinfo=UTC)
 # Kind -> statements without a cue of it, in languages of which no sentence was fitted.
@@ -54,29 +53,6 @@ def test_kinds_are_found_in_languages_without_sentences(encoder: Encoder, kinds:
     assert (kinds.statements(vectors)[kind] > 0.5).all()
     rain = encoder.encode_document(["The rain fell on the roof of the station."], language=["en"])
     assert kinds.statements(rain)[kind][0] < 0.5
-
-
-def test_weights_are_those_that_a_minimiser_finds(tmp_path: Path) -> None:
-    """The sum of losses, with its penalty, has no slope at the weights, as the slope of the definition shows."""
-    random = np.random.default_rng(0)
-    vectors = random.normal(size=(60, 5))
-    of = [frozenset({"like"} if one > 0 else {"harm"}) for one in vectors[:, 0] + 0.3 * random.normal(size=60)]
-    asked = [frozenset({"q_harm"} if place % 2 else {"q_result", "q_lack"}) for place in range(60)]
-    every = [one | frozenset(STATEMENTS[2:]) if place % 3 else one for place, one in enumerate(of)]
-    found = fitted("f", (vectors, every), (vectors, asked))
-    weights = found.weights[:, STATEMENTS.index("like")].astype(np.float64)
-    positive = np.array(["like" in one for one in every])
-
-    def loss(at: np.ndarray) -> float:  # type: ignore[type-arg]
-        sums = vectors @ at[:-1] + at[-1]
-        each = np.where(positive, np.log1p(np.exp(-sums)) / positive.sum(), np.log1p(np.exp(sums)) / (~positive).sum())
-        return float(30 * each.sum() + 0.04 * (at[:-1] ** 2).sum())
-
-    best = loss(weights)
-    assert all(loss(weights + 0.05 * step) > best for step in random.normal(size=(200, 6)))
-    found.write(tmp_path / "kinds.npz")
-    again = SentenceKinds.read(tmp_path / "kinds.npz")
-    assert again.fingerprint == "f" and np.allclose(again.weights, found.weights, rtol=1e-3)
 
 
 def test_a_danger_without_a_listed_word_comes_before_a_liking(tmp_path: Path) -> None:

@@ -54,13 +54,9 @@ class SentenceKinds:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read regressions from a file that :meth:`write` wrote."""
+        """Read regressions from a file that ``scripts/fit_sentence_kinds.py`` wrote."""
         with np.load(path) as stored:
             return cls(str(stored["fingerprint"]), stored["weights"].astype(np.float32))
-
-    def write(self, path: Path) -> None:
-        """Write the regressions to a file, in half precision."""
-        np.savez_compressed(path, fingerprint=self.fingerprint, weights=self.weights.astype(np.float16))
 
     def statements(self, vectors: Vectors) -> dict[str, NDArray[np.float64]]:
         """Return how probable each of :data:`STATEMENTS` is.
@@ -106,47 +102,6 @@ class SentenceKinds:
         columns = self.weights[:, start : start + len(kinds)]
         sums = np.asarray(vectors, dtype=np.float32) @ columns[:-1] + columns[-1]
         return dict(zip(kinds, (1 / (1 + np.exp(-sums.astype(np.float64)))).T, strict=True))
-
-
-def fitted(
-    fingerprint: str,
-    statements: tuple[Vectors, Sequence[frozenset[str]]],
-    questions: tuple[Vectors, Sequence[frozenset[str]]],
-) -> SentenceKinds:
-    """Fit the regressions.
-
-    Parameters
-    ----------
-    fingerprint
-        Fingerprint of the encoder.
-    statements, questions
-        ``(n, dims)`` vectors, and the kinds of each text; none for texts that show what else there is.
-    """
-    columns = [
-        _regression(np.asarray(vectors, dtype=np.float64), np.array([kind in one for one in of]))
-        for (vectors, of), kinds in ((statements, STATEMENTS), (questions, QUESTIONS))
-        for kind in kinds
-    ]
-    return SentenceKinds(fingerprint, np.stack(columns, axis=1).astype(np.float32))
-
-
-_PENALTY = 0.08  # Of the squared weights; found by fitting to half of the sentences and judging the other half.
-_STEPS = 25  # Newton's method needs less than ten.
-
-
-def _regression(vectors: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return ``(dims + 1,)`` weights of a logistic regression in which both classes count the same in all."""
-    rows = np.hstack([vectors, np.ones((len(vectors), 1))])
-    each = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
-    penalty = np.full(rows.shape[1], _PENALTY)
-    penalty[-1] = 1e-6
-    weights = np.zeros(rows.shape[1])
-    for _ in range(_STEPS):
-        probable = 1 / (1 + np.exp(-rows @ weights))
-        slope = rows.T @ (each * (probable - positive)) + penalty * weights
-        curve = (rows * (each * probable * (1 - probable))[:, None]).T @ rows + np.diag(penalty)
-        weights -= np.linalg.solve(curve, slope)
-    return weights
 
 
 @lru_cache(maxsize=1)
