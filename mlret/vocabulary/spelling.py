@@ -49,6 +49,13 @@ class SpellingReport:
         Share of the tokens of the texts that are unknown without and with it, from 0 to 1.
     per_text_before, per_text_after
         Mean number of tokens of a text without and with it.
+
+    Examples
+    --------
+    >>> from mlret.vocabulary import SpellingReport
+    >>> print(SpellingReport(("tibetan",), 80, 0.35, 0.01, 40.0, 95.0))
+    script: tibetan is spelled in Latin letters; 35.0% of the text's tokens were unknown, now 1.0%; a sentence had 40 \
+tokens, now 95
     """
 
     scripts: tuple[str, ...]
