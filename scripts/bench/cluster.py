@@ -14,8 +14,8 @@ shards in this process and behind Ray Serve. Each adds its figures to the file,
 and ``table`` prints from them what was measured for a passage, and what it makes for more.
 
 Every build runs in a process of its own with one thread for each actor. Its wall time, the processor time of all its
-processes, and the peak of the memory that each of them has for itself (Pss, which shares what is shared) are measured
-from outside, twice a second.
+processes, and the peak of the memory that each of them has for itself (Pss without mapped files, which shares what is
+shared) are measured from outside, twice a second.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from mlret.index.index import Index
 ENCODER = ExternalEncoder("made", DIMS)
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAUSE = 0.5
+_OWN = ("Pss_Anon:", "Pss_Shmem:")
 GIB = 2**30
 
 
@@ -87,7 +88,8 @@ def _watch(child: subprocess.Popen[str], usage: Usage) -> None:
             except OSError:
                 continue
             usage.processor[pid] = (int(fields[11]) + int(fields[12])) / _TICKS
-            own = 1024 * sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+            # Pages of mapped files are left out: the system drops them where memory is short.
+            own = 1024 * sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(_OWN))
             name = "driver" if pid == child.pid else "actor" if "ShardBuilder" in title else "rest_of_ray"
             if name == "actor":
                 usage.peaks["largest_actor"] = max(usage.peaks.get("largest_actor", 0), own)
@@ -296,7 +298,7 @@ PROCESSORS, MEMORY = 16, 48 * GIB
 def table(known: dict[str, Any]) -> None:
     """Print what was measured for a passage, and what that makes for more."""
     rate = known["build"]["passages a second and core"]
-    single = known["build"]["bytes a passage"]
+    single = known.get("vectors", known["build"])["bytes a passage"]  # With the graphs of large shards, if measured.
     print("Measured:", f"{rate} passages a second and core, {single} bytes a passage (one vector)")
     rows = [("one vector", rate, single)]
     if (tokens := known.get("tokens")) is not None:
