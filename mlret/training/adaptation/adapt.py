@@ -258,6 +258,11 @@ class _Measuring:
         ids = self._upper.token_ids(self._sentences) if self._sentences else []
         self._of_pairs = self._upper.lower(ids) if ids else []
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The number of held-out sentences and of pairs."""
+        return len(self._rows), len(self._sentences)
+
     def vectors(self) -> NDArray[np.float32]:
         """Return the unit vectors of the held-out sentences."""
         found: NDArray[np.float32] = self._upper.encode(self._states).numpy()
@@ -271,10 +276,6 @@ class _Measuring:
         cosines = vectors @ vectors.T
         mean = float(cosines[np.triu_indices(len(vectors), 1)].mean())
         return Measured(_context_accuracy(vectors, self._text.document[self._rows]), bitext, mean)
-
-    def keeps(self, before: Measured, spelled: Measured) -> bool:
-        """Whether spelling a script makes the encoder no worse than it was."""
-        return _keeps_spelling(before, spelled, len(self._rows), len(self._sentences))
 
 
 def _states(upper: UpperLayers, text: OrderedText, rows: NDArray[np.int64]) -> dict[int, Tensor]:
@@ -294,7 +295,7 @@ def _spell(
     set_tokenizer(model, retokenized(old, backend))
     measuring.read()
     spelled = measuring.measured()
-    if not measuring.keeps(before, spelled):
+    if not _keeps_spelling(before, spelled, *measuring.sizes):
         set_tokenizer(model, old)
         measuring.read()
     return report, spelled
