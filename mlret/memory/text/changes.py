@@ -190,10 +190,6 @@ def replaces(new: Said, old: Said, margin: float) -> float | None:
     return None
 
 
-def _likely(said: Said) -> frozenset[str]:
-    return frozenset() if said.shown is None else said.shown.likely
-
-
 def _is_shown(rule: _Rule, new: Said, old: Said, overlap: float, margin: float) -> bool:
     """Return whether the vectors show the cues of a rule that the words do not.
 
