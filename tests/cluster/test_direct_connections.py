@@ -92,7 +92,7 @@ def test_arrays_and_other_objects_arrive_as_they_were_sent(serving: Callable[...
     connection.close()
 
 
-@pytest.mark.parametrize("key", [b"", secrets.token_bytes(32)])
+@pytest.mark.parametrize("key", [b"", secrets.token_bytes(32)], ids=["empty", "another"])
 def test_a_peer_that_does_not_know_the_key_is_refused(serving: Callable[..., CallServer], key: bytes) -> None:
     calls: list[Any] = []
     server = serving(calls.append)
