@@ -12,12 +12,14 @@ searches and adds of users in their own scope and the largest memory that these 
 
 mem0 (raw add, ``infer=False``, no language model, its local Qdrant store) and LangGraph's SQLite store run in
 environments of their own (scripts/bench/peers/make.py FOLDER mem0 langgraph) over the first --peer-records of the same
-texts and vectors, back to back with a memory of the same size, and are given the same queries with the same scope.
+texts and vectors, after a memory of the same size: one call for each text of ten users in turn, then the same 60
+searches in a user's scope, deletions, and, in a fresh process, the first search.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -49,7 +51,7 @@ _OPEN = """
 import sys, time
 import numpy as np
 from mlret.encoders.external import ExternalEncoder
-from mlret.memory.memory import Memory
+from mlret.memory.memory import THRESHOLDS, Memory
 import faiss
 start, used = time.perf_counter(), time.process_time()
 memory = Memory.open(sys.argv[1], ExternalEncoder("bench", int(sys.argv[2])))
@@ -65,7 +67,7 @@ _OWN = """
 import json, resource, sys, time
 import numpy as np
 from mlret.encoders.external import ExternalEncoder
-from mlret.memory.memory import Memory
+from mlret.memory.memory import THRESHOLDS, Memory
 folder, dims, users, rounds = sys.argv[1], *map(int, sys.argv[2:])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 memory = Memory.open(folder, ExternalEncoder("bench", dims))
@@ -103,6 +105,18 @@ _GOALS = (
     ("add, many users in turn", "own_add_cpu_p50_ms", 1),
     ("memory of searches and adds, MB", "peak_mb", 2048),
 )
+# What is compared with peers; a ratio is theirs over ours.
+_BESIDE = {
+    "add, ms of processor": "add_cpu",
+    "add, ms": "add",
+    "search of a user, ms of processor": "search_cpu",
+    "search of a user, ms": "search",
+    "first search, fresh process, ms of processor": "first_search_cpu",
+    "delete, ms of processor": "delete_cpu",
+    "MB on disk": "disk_mb",
+    "MB of memory, open and searched": "searches_mb",
+    "MB of memory, while it is filled": "fill_mb",
+}
 
 
 class Made:
@@ -133,16 +147,20 @@ def scope_of(number: int, records: int, users: int) -> dict[str, str]:
     return {"tenant": "t", "user": f"u{user}", "agent": f"a{user // 10}"}
 
 
-def build(folder: Path, records: int, users: int, dims: int, made: Made, console: Console) -> None:
-    """Fill a memory."""
+def create(folder: Path, dims: int) -> ExternalEncoder:
+    """Make a store whose adding compares with stored texts, as it does with an encoder that is calibrated."""
     encoder = ExternalEncoder("bench", dims)
     Index.create(folder, encoder, kind="memory", schema=tables.SCHEMA).close()
+    thresholds = DuplicateThresholds(encoder.fingerprint, 0.6, 0.5, 0.5, {"": 0.0}, 0.95, 0.5, 100)
+    with Memory.open(folder, encoder) as memory, memory.folder.writing():
+        memory.folder.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
+    return encoder
+
+
+def build(folder: Path, records: int, users: int, dims: int, made: Made, console: Console) -> None:
+    """Fill a memory."""
     step = records // users
-    with Memory.open(folder, encoder) as memory:
-        # With thresholds, adding compares with stored texts, as it does with an encoder that is calibrated.
-        thresholds = DuplicateThresholds(encoder.fingerprint, 0.6, 0.5, 0.5, {"": 0.0}, 0.95, 0.5, 100)
-        with memory.folder.writing():
-            memory.folder.store.commit(lambda c: tables.write_setting(c, THRESHOLDS, thresholds.to_dict()))
+    with Memory.open(folder, create(folder, dims)) as memory:
         for first in track(range(0, records, step), "building", console=console):
             vectors = made.vectors(first, step)
             items: list[Any] = [
@@ -249,7 +267,7 @@ def own(folder: Path, users: int, dims: int, rounds: int) -> dict[str, float]:
 def peer_costs(
     pythons: dict[str, Path], home: Path, records: int, dims: int, made: Made, console: Console
 ) -> dict[str, Any]:
-    """Return the figures of the same calls to each peer and to a memory of the same size."""
+    """Return the figures of the same calls to a memory and to each peer, each in processes of one thread."""
     data = home / "peer"
     data.mkdir()
     np.save(data / "vectors.npy", made.vectors(0, records))
@@ -258,33 +276,16 @@ def peer_costs(
     (data / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     queries = [made.text(10**7 + turn) for turn in range(60)]
     (data / "queries.json").write_text(json.dumps(queries), encoding="utf-8")
-    theirs = {}
-    for name, python in pythons.items():
-        console.print(f"{name} …")
-        script = PEERS / f"with_{name}.py"
-        output = subprocess.check_output([str(python), str(script), str(data), str(home / name)], text=True)
-        theirs[name] = json.loads(output.splitlines()[-1])
-    vectors, asked = np.load(data / "vectors.npy"), np.load(data / "queries.npy")
-    encoder = ExternalEncoder("bench", dims)
-    Index.create(home / "ours", encoder, kind="memory", schema=tables.SCHEMA).close()
-    with Memory.open(home / "ours", encoder) as memory:
-        scopes = [{"user": f"u{number % 10}"} for number in range(records)]
-        added = []
-
-        def add(number: int) -> None:
-            added.append(memory.add(texts[number], scopes[number], vector=vectors[number], language="en").id)
-
-        adding = timed(add, records, warm=0)
-        searching = timed(
-            lambda turn: memory.search(queries[turn], scopes[turn], K, vector=asked[turn], language="en"), 50
-        )
-        deleting = timed(lambda turn: memory.delete(added[turn], scopes[turn]), 50)
-        erasing = timed(lambda turn: memory.erase(added[100 + turn], scopes[100 + turn]), 10)
-    adding = adding[0][-100:], adding[1][-100:]
-    ours: dict[str, float] = {}
-    for name, times in (("add", adding), ("search", searching), ("delete", deleting), ("erase", erasing)):
-        ours |= {name: statistics.median(times[0]), f"{name}_cpu": statistics.median(times[1])}
-    return {"ours": ours, "theirs": theirs}
+    create(home / "mlret_memory", dims)
+    figures: dict[str, Any] = {}
+    for name, python in {"mlret_memory": Path(sys.executable), **pythons}.items():
+        figures[name] = {}
+        for phase in ("fill", "first"):
+            console.print(f"{name}: {phase} …")
+            command = [str(python), str(PEERS / f"with_{name}.py"), str(data), str(home / name), phase]
+            output = subprocess.check_output(command, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            figures[name] |= json.loads(output.splitlines()[-1])
+    return {"ours": figures.pop("mlret_memory"), "theirs": figures}
 
 
 def main(
@@ -297,6 +298,7 @@ def main(
     peer_records: Annotated[int, typer.Option(min=300)] = 10_000,
     folder: Annotated[Path | None, typer.Option(help="Keep the store here, and use it if it is there.")] = None,
     own_only: Annotated[bool, typer.Option("--own", help="Only what users' calls cost in their own scopes.")] = False,
+    peers_only: Annotated[bool, typer.Option("--peers-only", help="Only the comparison with peers.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="5,000 records.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
@@ -306,17 +308,18 @@ def main(
     made = Made(dims)
     home = Path(tempfile.mkdtemp(prefix="mlret-bench-"))
     store = home / "m" if folder is None else folder
-    figures: dict[str, Any] = {"records": records, "users": users, "dims": dims}
+    figures: dict[str, Any] = {"dims": dims} if peers_only else {"records": records, "users": users, "dims": dims}
     try:
-        if not store.exists():
-            start = time.perf_counter()
-            build(store, records, users, dims, made, console)
-            figures["build_s"] = time.perf_counter() - start
-        if not own_only:
-            figures |= opening(store, dims)
-        figures |= own(store, users, dims, rounds)
-        if not own_only:
-            figures |= costs(store, records, users, dims, made, rounds)
+        if not peers_only:
+            if not store.exists():
+                start = time.perf_counter()
+                build(store, records, users, dims, made, console)
+                figures["build_s"] = time.perf_counter() - start
+            if not own_only:
+                figures |= opening(store, dims)
+            figures |= own(store, users, dims, rounds)
+            if not own_only:
+                figures |= costs(store, records, users, dims, made, rounds)
         pythons = {"mem0": mem0_python, "langgraph": langgraph_python}
         given = {name: python for name, python in pythons.items() if python is not None}
         peers = peer_costs(given, home, peer_records, dims, made, console) if given else {}
@@ -332,13 +335,14 @@ def report(figures: dict[str, Any], peers: dict[str, Any], peer_records: int, js
     ratios = {f"headroom_{name}": goal / figures[name] for _, name, goal in _GOALS if name in figures}
     for name, theirs in peers.get("theirs", {}).items():
         ratios |= beside(name, peers["ours"], theirs, peer_records)
-    table = Table(title=f"mlret.Memory, {figures['records']:,} records x {figures['dims']}: processor time")
+    table = Table(title=f"mlret.Memory, {figures.get('records', 0):,} records x {figures['dims']}: processor time")
     for column in ("what", "goal", "measured"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for what, name, goal in _GOALS:
         if name in figures:
             table.add_row(what, f"{goal:,}", f"{figures[name]:,.2f}")
-    Console().print(table)
+    if table.row_count:
+        Console().print(table)
     table = Table(title=f"each call, k = {K}")
     for column in ("what", "p50 ms", "p99 ms", "p50 cpu", "p99 cpu"):
         table.add_column(column, justify="left" if column == "what" else "right")
@@ -360,17 +364,20 @@ def report(figures: dict[str, Any], peers: dict[str, Any], peer_records: int, js
 def beside(name: str, ours: dict[str, float], theirs: dict[str, Any], records: int) -> dict[str, float]:
     """Print the figures of a peer and a memory, and return the ratios."""
     ratios = {}
-    table = Table(title=f"beside {name} {theirs['version']} ({theirs['store']}), {records:,} records, ms a call")
-    for column in ("verb", "ratio", "mlret", name, "ratio, cpu", "mlret, cpu", f"{name}, cpu"):
-        table.add_column(column, justify="left" if column == "verb" else "right")
-    for verb in ("add", "search", "delete"):
-        cells = []
-        for kind in ("", "_cpu"):
-            mine, other = ours[verb + kind], theirs[verb + kind]
-            ratios[f"speedup_{verb}{kind}_over_{name}"] = other / mine
-            cells += [f"{other / mine:.1f}", f"{mine:.2f}", f"{other:.2f}"]
-        table.add_row(verb, *cells)
-    table.add_row("erase, with proof", "", f"{ours['erase']:.2f}", "", "", f"{ours['erase_cpu']:.2f}", "")
+    table = Table(title=f"beside {name} {theirs['version']} ({theirs['store']}), {records:,} records")
+    for column in ("what", "ratio", "mlret", name):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for what, figure in _BESIDE.items():
+        mine, other = ours[figure], theirs[figure]
+        ratios[f"{figure}_over_{name}"] = other / mine
+        table.add_row(what, f"{other / mine:.2f}", f"{mine:,.2f}", f"{other:,.2f}")
+    erased = ours["erase_cpu"], theirs["delete_cpu"]
+    ratios[f"erase_cpu_over_delete_of_{name}"] = erased[1] / erased[0]
+    left = [f"{side['deleted_left']} of {side['deleted']}" for side in (ours, theirs)]
+    table.add_row(
+        "erase with proof; its delete, ms of processor", f"{erased[1] / erased[0]:.2f}", *map("{:,.2f}".format, erased)
+    )
+    table.add_row("texts left in the files after it", "", *left)
     Console().print(table)
     return ratios
 

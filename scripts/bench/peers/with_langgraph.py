@@ -1,4 +1,4 @@
-"""Measure LangGraph's SQLite store: python with_langgraph.py DATA FOLDER; prints JSON.
+"""Measure LangGraph's SQLite store: python with_langgraph.py DATA FOLDER fill|first.
 
 It is the store that LangMem and LangGraph agents keep memories in, with its vector index (sqlite-vec). The vectors are
 given with the texts, as they are to the other sides, so that no figure contains the time of an encoder.
@@ -6,47 +6,50 @@ given with the texts, as they are to the other sides, so that no figure contains
 
 from __future__ import annotations
 
-import json
-import sys
+import sqlite3
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from langgraph.store.sqlite import SqliteStore
-from timed_calls import timed
+from timed_calls import Given, measure
 
 
-def main() -> None:
-    """Time the calls one by one."""
-    data, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    folder.mkdir(exist_ok=True)
-    texts, queries = (json.loads((data / f"{name}.json").read_text("utf-8")) for name in ("texts", "queries"))
-    vectors, asked = np.load(data / "vectors.npy"), np.load(data / "queries.npy")
-    known = dict(zip([*texts, *queries], [*vectors, *asked], strict=True))
+class LangGraph:
+    """A store with an index of the field ``text``."""
 
-    def embed(some: list[str]) -> list[list[float]]:
-        return [known[text].tolist() for text in some]
+    version = version("langgraph-checkpoint-sqlite")
+    kind = "SQLite, sqlite-vec"
 
-    with SqliteStore.from_conn_string(
-        str(folder / "store.db"), index={"dims": vectors.shape[1], "embed": embed}
-    ) as store:
-        store.setup()
-        found: list[Any] = []
+    def __init__(self, folder: Path, given: Given) -> None:
+        folder.mkdir(exist_ok=True)
+        dims = len(given.vectors[given.texts[0]])
 
-        def add(number: int) -> None:
-            store.put(("memories", f"u{number % 10}"), str(number), {"text": texts[number]}, index=["text"])
+        def embed(some: list[str]) -> list[list[float]]:
+            return [given.vectors[text].tolist() for text in some]
 
-        def search(turn: int) -> None:
-            found[:] = store.search(("memories", f"u{turn % 10}"), query=queries[turn], limit=5)
+        self._opened = SqliteStore.from_conn_string(str(folder / "store.db"), index={"dims": dims, "embed": embed})
+        self._store = self._opened.__enter__()
+        self._store.setup()
 
-        figures: dict[str, Any] = {"version": version("langgraph-checkpoint-sqlite"), "store": "SQLite, sqlite-vec"}
-        figures |= timed("add", add, 0, len(texts), last=100)
-        figures |= timed("search", search, 5, 55)
-        figures |= timed("delete", lambda turn: store.delete(("memories", f"u{turn % 10}"), str(turn)), 5, 55)
-    figures["found"] = len(found)
-    print(json.dumps(figures))
+    def add(self, number: int, text: str, user: str) -> None:
+        """Store a text in the namespace of a user."""
+        self._store.put(("memories", user), str(number), {"text": text}, index=["text"])
+
+    def search(self, query: str, user: str) -> int:
+        """Search for five."""
+        return len(self._store.search(("memories", user), query=query, limit=5))
+
+    def deletes(self) -> dict[str, Callable[[int, str], object]]:
+        """Return its one way of deleting."""
+        return {"delete": lambda number, user: self._store.delete(("memories", user), str(number))}
+
+    def close(self) -> None:
+        """Close the database."""
+        self._opened.__exit__(None, None, None)
 
 
 if __name__ == "__main__":
-    main()
+    if not hasattr(sqlite3.Connection, "enable_load_extension"):
+        raise SystemExit("the sqlite3 of this Python cannot load sqlite-vec; make the environment with another Python")
+    measure(LangGraph)

@@ -1,4 +1,4 @@
-"""Measure mem0's raw add, search and delete with a local store: python with_mem0.py DATA FOLDER; prints JSON.
+"""Measure mem0's raw add, search and delete with a local store: python with_mem0.py DATA FOLDER fill|first.
 
 No language model is used (``infer=False``), and nothing is sent over the network. The vectors are given with the texts,
 as they are to the other side, so that no figure contains the time of an encoder.
@@ -6,9 +6,9 @@ as they are to the other side, so that no figure contains the time of an encoder
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,55 +17,64 @@ os.environ["MEM0_TELEMETRY"] = "False"
 os.environ["MEM0_DIR"] = str(Path(sys.argv[2]) / "home")
 os.environ.setdefault("OPENAI_API_KEY", "none")  # required by its constructor, but never used
 
-import numpy as np
 from mem0 import Memory
-from timed_calls import timed
+from timed_calls import Given, measure
 
 
-def main() -> None:
-    """Time the calls one by one."""
-    data, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    texts, queries = (json.loads((data / f"{name}.json").read_text("utf-8")) for name in ("texts", "queries"))
-    vectors, asked = np.load(data / "vectors.npy"), np.load(data / "queries.npy")
-    known = dict(zip([*texts, *queries], [*vectors, *asked], strict=True))
-    store = {"path": str(folder / "qdrant"), "embedding_model_dims": vectors.shape[1], "on_disk": True}
-    memory = Memory.from_config(
-        {
-            "vector_store": {"provider": "qdrant", "config": {"collection_name": "bench", **store}},
-            "embedder": {"provider": "openai", "config": {"embedding_dims": vectors.shape[1]}},
-            "history_db_path": str(folder / "history.db"),
-        }
-    )
+class Embedding:
+    """Returns the vectors that were given with the texts."""
 
-    class Given:
-        """Returns the vectors that were given with the texts."""
+    def __init__(self, given: Given, config: Any) -> None:
+        self._given = given
+        self.config = config
 
-        config = memory.embedding_model.config
+    def embed(self, text: str, *_: Any, **__: Any) -> list[float]:
+        """Return the vector of a text."""
+        vector: list[float] = self._given.vectors[text].tolist()
+        return vector
 
-        def embed(self, text: str, *_: Any, **__: Any) -> list[float]:
-            return known[text].tolist()
+    def embed_batch(self, some: list[str], *_: Any, **__: Any) -> list[list[float]]:
+        """Return the vector of each text."""
+        return [self.embed(text) for text in some]
 
-        def embed_batch(self, some: list[str], *_: Any, **__: Any) -> list[list[float]]:
-            return [known[text].tolist() for text in some]
 
-    memory.embedding_model = Given()
-    ids: list[str] = []
-    found: dict[str, Any] = {}
+class Mem0:
+    """A memory of mem0."""
 
-    def add(number: int) -> None:
-        messages = [{"role": "user", "content": texts[number]}]
-        ids.append(memory.add(messages, user_id=f"u{number % 10}", infer=False)["results"][0]["id"])
+    version = version("mem0ai")
+    kind = "local Qdrant"
 
-    def search(turn: int) -> None:
-        found.update(memory.search(queries[turn], top_k=5, filters={"user_id": f"u{turn % 10}"}, threshold=0.0))
+    def __init__(self, folder: Path, given: Given) -> None:
+        dims = len(given.vectors[given.texts[0]])
+        store = {"path": str(folder / "qdrant"), "embedding_model_dims": dims, "on_disk": True}
+        self._memory = Memory.from_config(
+            {
+                "vector_store": {"provider": "qdrant", "config": {"collection_name": "bench", **store}},
+                "embedder": {"provider": "openai", "config": {"embedding_dims": dims}},
+                "history_db_path": str(folder / "history.db"),
+            }
+        )
+        self._memory.embedding_model = Embedding(given, self._memory.embedding_model.config)
+        self._ids: list[str] = []
 
-    figures: dict[str, Any] = {"version": version("mem0ai"), "store": "local Qdrant"}
-    figures |= timed("add", add, 0, len(texts), last=100)
-    figures |= timed("search", search, 5, 55)
-    figures |= timed("delete", lambda turn: memory.delete(ids[turn]), 5, 55)
-    figures["found"] = len(found["results"])
-    print(json.dumps(figures))
+    def add(self, number: int, text: str, user: str) -> None:
+        """Store a text as it is."""
+        found = self._memory.add([{"role": "user", "content": text}], user_id=user, infer=False)
+        self._ids.append(found["results"][0]["id"])
+
+    def search(self, query: str, user: str) -> int:
+        """Search for five."""
+        return len(self._memory.search(query, top_k=5, filters={"user_id": user}, threshold=0.0)["results"])
+
+    def deletes(self) -> dict[str, Callable[[int, str], object]]:
+        """Return its one way of deleting."""
+        return {"delete": lambda number, _: self._memory.delete(self._ids[number])}
+
+    def close(self) -> None:
+        """Close the store and the history."""
+        self._memory.vector_store.client.close()
+        self._memory.close()
 
 
 if __name__ == "__main__":
-    main()
+    measure(Mem0)
