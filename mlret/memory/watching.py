@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -53,6 +53,97 @@ class MemoryEvent:
     cursor: str
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Changes of a scope, in order.
+
+    Attributes
+    ----------
+    events
+        The changes.
+    next
+        The cursor behind them, which continues also where there were none.
+    more
+        Whether there are later changes already.
+    """
+
+    events: tuple[MemoryEvent, ...]
+    next: str
+    more: bool
+
+
+def changes(
+    memory: OpenMemory,
+    scope: dict[str, str],
+    after: str | None,
+    most: int | None = None,
+    known: Mapping[int, str] | None = None,
+) -> Changes:
+    """Return what changed in a scope behind a cursor.
+
+    Parameters
+    ----------
+    memory
+        The memory, as far as it was refreshed.
+    scope
+        A checked scope.
+    after
+        A cursor, ``""`` for the beginning, or ``None`` for now, where there are no changes yet.
+    most
+        Maximum number of changes.
+    known
+        Key -> id of the records that are in the scope as far as the caller knows. Only of them it is told that they
+        were erased, because the journal does not keep in which scope an erased record was.
+
+    Raises
+    ------
+    InputError
+        If the cursor is not one of this memory.
+    """
+    store = MemoryStore(memory.folder_of(scope), scope)
+    identity = store.store.manifest.identity
+    with store.lock:
+        columns = store.columns
+        newest = store.folder.seen
+        entry = newest if after is None else number_of(after, identity) if after else 0
+        condition, parameters = held_by(scope)
+        held = f"scope IN (SELECT scope FROM memory_scopes WHERE {condition})"
+        if known is not None:
+            held += " OR verb = 'erase'"
+        events: list[MemoryEvent] = []
+        more = entry < newest
+        while more and not events:
+            between = [entry, newest, *parameters]
+            read = list(read_entries(store.records, f"entry > ? AND entry <= ? AND ({held})", between, most))
+            more = most is not None and len(read) == most
+            entry = read[-1].number if more else newest
+            for one in read:
+                assert isinstance(one.record, int)
+                mine = known is not None and one.record in known
+                if kind := _kind(one, mine=mine):
+                    id = columns.name_of(one.record)
+                    name = None if id == GONE else id
+                    name = known.get(one.record) if name is None and known is not None else name
+                    cursor = cursor_after(one.number, identity)
+                    events.append(MemoryEvent(kind, name, one.counted, from_micros(one.at), cursor))
+    return Changes(tuple(events), cursor_after(max(entry, 0), identity), more)
+
+
+def _kind(entry: Entry, *, mine: bool) -> EventKind | None:
+    """Return what an entry did to its record; ``None`` if that is no event."""
+    if entry.verb == "erase":
+        return "erased" if mine else None
+    kinds: list[EventKind] = []
+    for change in entry.changes or ():
+        if isinstance(change, NewVersion):
+            kinds.append("added" if change.version == 1 else "updated")
+        elif isinstance(change, SetField) and change.field == "state":
+            kinds.append(_STATES[change.after])
+        elif isinstance(change, SetField) and change.field == "row" and change.before is not None:
+            kinds.append("updated")
+    return "added" if "added" in kinds else next(iter(kinds), None)
+
+
 @dataclass
 class Watcher:
     """Reads the events of a scope, those since the last call each time.
@@ -67,10 +158,9 @@ class Watcher:
 
     scope: dict[str, str]
     after: str | None
-    _entry: int | None = None
     _known: dict[int, str] = field(default_factory=dict)
 
-    def take(self, memory: OpenMemory) -> list[MemoryEvent]:
+    def take(self, memory: OpenMemory) -> tuple[MemoryEvent, ...]:
         """Return the events that were not returned before.
 
         Parameters
@@ -84,44 +174,12 @@ class Watcher:
             If the cursor is not one of this memory.
         """
         memory.refresh()
-        store = MemoryStore(memory.folder, self.scope)
-        identity = store.store.manifest.identity
+        store = MemoryStore(memory.folder_of(self.scope), self.scope)
         with store.lock:
-            columns = store.columns
-            newest = store.folder.seen
-            if self._entry is None:
-                start = newest if self.after is None else number_of(self.after, identity) if self.after else 0
-                self._entry = start
-            if newest <= self._entry:
-                self._remember(store)
-                return []
-            condition, parameters = held_by(self.scope)
-            held = f"scope IN (SELECT scope FROM memory_scopes WHERE {condition}) OR verb = 'erase'"
-            between = [self._entry, newest, *parameters]
-            found = []
-            for entry in read_entries(store.records, f"entry > ? AND entry <= ? AND ({held})", between):
-                assert isinstance(entry.record, int)
-                id = columns.name_of(entry.record)
-                name = self._known.get(entry.record) if id == GONE else id
-                for kind in self._kinds(entry, mine=entry.record in self._known):
-                    cursor = cursor_after(entry.number, identity)
-                    found.append(MemoryEvent(kind, name, entry.counted, from_micros(entry.at), cursor))
-            self._entry = newest
+            found = changes(memory, self.scope, self.after, known=self._known)
+            self.after = found.next
             self._remember(store)
-        return found
-
-    def _kinds(self, entry: Entry, *, mine: bool) -> list[EventKind]:
-        if entry.verb == "erase":
-            return ["erased"] if mine else []
-        kinds: list[EventKind] = []
-        for change in entry.changes or ():
-            if isinstance(change, NewVersion):
-                kinds.append("added" if change.version == 1 else "updated")
-            elif isinstance(change, SetField) and change.field == "state":
-                kinds.append(_STATES[change.after])
-            elif isinstance(change, SetField) and change.field == "row" and change.before is not None:
-                kinds.append("updated")
-        return list(dict.fromkeys(kinds))[:1] if "added" not in kinds else ["added"]
+        return found.events
 
     def _remember(self, store: MemoryStore) -> None:
         """Remember the ids of the records of the scope, for when they are erased."""

@@ -45,14 +45,36 @@ def read_messages(messages: Iterable[Message], about: Mapping[str, Any]) -> tupl
     drafts = []
     for number, message in enumerate(messages, start=1):
         try:
-            turns = list(read_chat([message], session=about.get("session")))
+            draft = read_message(message, about)
         except InputError as error:
-            raise InputError(f"message {number}: {str(error).removeprefix('line 1: ')}") from error
-        for turn in turns:  # None if the message has no text.
-            own = {name: value for name, value in turn.items() if value is not None}
-            drafts.append(read_item({**about, **own}, f"message {number}"))
+            raise InputError(f"message {number}: {error}") from error
+        if draft is not None:
+            drafts.append(draft)
             given.append(message)
     return given, drafts
+
+
+def read_message(message: Message, about: Mapping[str, Any]) -> Draft | None:
+    """Check a message and prepare the turn that is stored of it; ``None`` if it has no text.
+
+    Parameters
+    ----------
+    message, about
+        As for :func:`read_messages`.
+
+    Raises
+    ------
+    InputError
+        If it is not a message, or a value cannot be used.
+    """
+    try:
+        turns = list(read_chat([message], session=about.get("session")))
+    except InputError as error:
+        raise InputError(str(error).removeprefix("line 1: ")) from error
+    for turn in turns:  # None if the message has no text.
+        own = {name: value for name, value in turn.items() if value is not None}
+        return read_item({**about, **own})
+    return None
 
 
 def read_facts(facts: Iterable[str | Mapping[str, Any]], turns: Sequence[Draft]) -> list[Draft]:
@@ -79,28 +101,46 @@ def read_facts(facts: Iterable[str | Mapping[str, Any]], turns: Sequence[Draft])
         raise InputError(f"extract returned one {type(facts).__name__}; return a list of facts")
     drafts = []
     for number, fact in enumerate(facts, start=1):
-        where = f"fact {number} that extract returned"
-        values: dict[str, Any] = {"text": fact} if isinstance(fact, str) else dict(fact)
-        if values.get("derived_from"):
-            raise InputError(f"{where}: name its messages under 'messages', not under 'derived_from'")
-        sources = [turns[place] for place in _places(values.pop(_FROM, None), len(turns), where)]
-        times = [turn.content.event_time for turn in sources if turn.content.event_time is not None]
-        sessions = {turn.content.session for turn in sources}
-        usual = {
-            "level": "fact",
-            "kind": "derived",
-            "session": sessions.pop() if len(sessions) == 1 else None,
-            "event_time": max(times) if times else None,
-            "source": sources[0].content.source if len(sources) == 1 else None,
-        }
-        drafts.append(read_item({**usual, **values, "derived_from": [turn.record for turn in sources]}, where))
+        try:
+            drafts.append(read_fact(fact, turns))
+        except InputError as error:
+            raise InputError(f"fact {number} that extract returned: {error}") from error
     return drafts
 
 
-def _places(given: Any, count: int, where: str) -> Sequence[int]:
+def read_fact(fact: str | Mapping[str, Any], turns: Sequence[Draft]) -> Draft:
+    """Check a fact and prepare it to be stored as a record derived from its turns.
+
+    Parameters
+    ----------
+    fact, turns
+        As for :func:`read_facts`.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used, or names a message that does not exist.
+    """
+    values: dict[str, Any] = {"text": fact} if isinstance(fact, str) else dict(fact)
+    if values.get("derived_from"):
+        raise InputError("name its messages under 'messages', not under 'derived_from'")
+    sources = [turns[place] for place in _places(values.pop(_FROM, None), len(turns))]
+    times = [turn.content.event_time for turn in sources if turn.content.event_time is not None]
+    sessions = {turn.content.session for turn in sources}
+    usual = {
+        "level": "fact",
+        "kind": "derived",
+        "session": sessions.pop() if len(sessions) == 1 else None,
+        "event_time": max(times) if times else None,
+        "source": sources[0].content.source if len(sources) == 1 else None,
+    }
+    return read_item({**usual, **values, "derived_from": [turn.record for turn in sources]})
+
+
+def _places(given: Any, count: int) -> Sequence[int]:
     if given is None:
         return range(count)
     places = [given] if isinstance(given, int) else list(given)
     if not places or not all(type(one) is int and 0 <= one < count for one in places):
-        raise InputError(f"{where}: 'messages' is {given!r}; give positions from 0 to {count - 1}")
+        raise InputError(f"'messages' is {given!r}; give positions from 0 to {count - 1}")
     return places

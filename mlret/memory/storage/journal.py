@@ -318,7 +318,9 @@ def append_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) -> 
     connection.executemany("INSERT INTO memory_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def read_entries(records: Records, where: str = "1", parameters: Sequence[Any] = ()) -> Iterator[Entry]:
+def read_entries(
+    records: Records, where: str = "1", parameters: Sequence[Any] = (), most: int | None = None
+) -> Iterator[Entry]:
     """Yield the entries of the journal that meet a condition, in order.
 
     Parameters
@@ -327,13 +329,16 @@ def read_entries(records: Records, where: str = "1", parameters: Sequence[Any] =
         The database.
     where, parameters
         SQL condition and its parameters; all entries by default.
+    most
+        Maximum number of entries; all by default.
 
     Raises
     ------
     MlretError
         If one is damaged.
     """
-    for row in records.read(f"{ENTRY} WHERE {where} ORDER BY entry", parameters):
+    limit = -1 if most is None else most
+    for row in records.read(f"{ENTRY} WHERE {where} ORDER BY entry LIMIT ?", (*parameters, limit)):
         yield read_entry(records.path, row)
 
 

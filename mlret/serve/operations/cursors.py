@@ -9,8 +9,15 @@ from mlret.serve.problems import Problem
 __all__ = ["cursor_after", "row_of"]
 
 
-def row_of(cursor: str, identity: str) -> int:
-    """Return the row that :func:`cursor_after` was called with.
+def row_of(cursor: str, identity: str, field: str = "cursor") -> int:
+    """Return the row or entry that :func:`cursor_after` was called with.
+
+    Parameters
+    ----------
+    cursor, identity
+        The cursor, and the identity of the folder.
+    field
+        The parameter of the request that has it.
 
     Raises
     ------
@@ -23,7 +30,7 @@ def row_of(cursor: str, identity: str) -> int:
         raise Problem(
             "invalid",
             "this is not a cursor of this listing",
-            field="cursor",
+            field=field,
             place="query",
             fix="Send the value of `next` of an earlier page of the same listing, or no cursor for the first page.",
         ) from error

@@ -18,11 +18,13 @@ from mlret.index.search import Mode, check_mode
 from mlret.memory import times
 from mlret.memory.memory import Memory
 from mlret.memory.paging import page
+from mlret.memory.profiling import MOST, Profile
 from mlret.memory.records import Kind, Level, MemoryRecord
 from mlret.memory.results import Found
 from mlret.memory.scope import Scope
 from mlret.memory.search.selection import Selection
 from mlret.memory.storage.store import MemoryStore
+from mlret.memory.watching import Changes, changes
 from mlret.serve.catalogue import ServedMemory
 from mlret.serve.operations.cursors import row_of
 from mlret.serve.operations.explaining import Explanation, explain
@@ -223,6 +225,55 @@ async def list_memories(
             row_of(cursor, store.store.manifest.identity)  # It is checked as a part of the request.
         found = page(store, selection, cursor, limit)
         return MemoryPage(list(found), found.next)
+
+    return await served.handle.read(read)
+
+
+async def profile_of(
+    service: Service, principal: Principal, scope: Scope | None = None, as_of: str | None = None, most: int = MOST
+) -> Profile:
+    """Return what is known of a scope; see :meth:`mlret.memory.memory.Memory.profile`.
+
+    Raises
+    ------
+    InputError
+        If ``as_of`` is not an instant, or ``most`` is below 1.
+    """
+    served, bound = service.memory(principal, "read", scope)
+    if as_of is not None:
+        times.read_instant(as_of, "as_of")
+    return await served.handle.read(lambda memory: memory.profile(bound, as_of=as_of, most=most))
+
+
+async def changes_of(
+    service: Service, principal: Principal, scope: Scope | None = None, after: str | None = None, limit: int = 100
+) -> Changes:
+    """Return what changed in a scope behind a cursor.
+
+    Parameters
+    ----------
+    service
+        The server.
+    principal
+        Who asks.
+    scope
+        What the request names of a scope.
+    after
+        A cursor, ``""`` for the beginning, ``None`` for now.
+    limit
+        The most changes.
+
+    Raises
+    ------
+    Problem
+        If the cursor is not one of this memory.
+    """
+    served, bound = service.memory(principal, "read", scope)
+
+    def read(memory: Memory) -> Changes:
+        if after:
+            row_of(after, memory.folder_of(bound).store.manifest.identity, "after")
+        return changes(memory, bound, after, limit)
 
     return await served.handle.read(read)
 

@@ -10,6 +10,7 @@ from fastapi import Path as PathParameter
 from starlette.responses import JSONResponse
 
 from mlret.memory.ingest.forget import Policy
+from mlret.memory.profiling import MOST
 from mlret.memory.records import Kind, Level
 from mlret.memory.results import Done
 from mlret.serve.operations import memory_changing as changing
@@ -67,12 +68,25 @@ async def add(
         ),
     ] = "",
 ) -> Response:
-    """Store a text, or several, all of them or none; a text that is stored already strengthens its record."""
-    many = isinstance(wanted, models.ManyMemories)
-    texts = [one.given() for one in wanted.memories] if isinstance(wanted, models.ManyMemories) else [wanted.given()]
-    field = "memories" if many else ""
-    adding = MemoryAdding(texts, wanted.scope.given(), wanted.dedupe, idempotency_key, field)
-    return JSONResponse({"results": await add_memories(service, principal, adding)})
+    """Store a text, or several, or the messages of a conversation with what was found in them: all of them or none.
+
+    A text that is stored already strengthens its record.
+    """
+    given: dict[str, Any]
+    facts: list[dict[str, Any]] = []
+    match wanted:
+        case models.Conversation():
+            facts = [one.given() for one in wanted.facts]
+            messages = [one.model_dump(exclude_unset=True) for one in wanted.messages]
+            given = {"texts": messages, "field": "messages", "about": wanted.given(), "facts": facts}
+        case models.ManyMemories():
+            given = {"texts": [one.given() for one in wanted.memories], "field": "memories"}
+        case _:
+            given = {"texts": [wanted.given()], "field": ""}
+    adding = MemoryAdding(scope=wanted.scope.given(), dedupe=wanted.dedupe, key=idempotency_key, **given)
+    added = await add_memories(service, principal, adding)
+    turns = len(added) - len(facts)
+    return JSONResponse({"results": added[:turns], "facts": added[turns:]})
 
 
 @router.get(
@@ -130,6 +144,53 @@ async def context(wanted: models.ContextRequest, service: Serving, principal: Ca
     """Search, and return as much of what is found as fits a budget of tokens, in order of time."""
     found = await reading.pack_context(service, principal, _search(wanted, [wanted.query]), wanted.budget)
     return JSONResponse(found)
+
+
+@router.get(
+    "/v1/memories:profile",
+    summary="Summarise what is known",
+    response_model=models.ProfileOut,
+    responses=problems("not-found", "invalid"),
+)
+async def profile(
+    service: Serving,
+    principal: Caller,
+    scope: ScopeOfQuery,
+    as_of: AsOf = None,
+    most: Annotated[int, Query(description="The most records, the newest ones.", ge=1, le=2000)] = MOST,
+) -> Response:
+    """Return the current records of a scope by topics and time. What an assistant said is left out."""
+    found = await reading.profile_of(service, principal, scope, as_of, most)
+    return JSONResponse({"text": found.text, **found.as_json()})
+
+
+@router.get(
+    "/v1/memories:changes",
+    summary="Read what changed",
+    response_model=models.ChangesOut,
+    responses=problems("not-found", "invalid"),
+)
+async def changes(
+    service: Serving,
+    principal: Caller,
+    scope: ScopeOfQuery,
+    after: Annotated[
+        str | None,
+        Query(
+            description="The value of `next`, or of `cursor` of a change, of an earlier answer; empty for all changes. "
+            "If it is missing, the answer has no changes, and its `next` is where those from now on begin.",
+            max_length=100,
+        ),
+    ] = None,
+    limit: Annotated[int, Query(description="The most changes.", ge=1, le=1000)] = 100,
+) -> Response:
+    """Return what was added, updated, forgotten, deleted, merged or restored in a scope, in order.
+
+    Erased records are in no list of changes, because nothing says any more that they existed.
+    """
+    found = await reading.changes_of(service, principal, scope, after, limit)
+    listed = [{**asdict(one), "at": one.at.isoformat()} for one in found.events]
+    return JSONResponse({"changes": listed, "next": found.next, "more": found.more})
 
 
 @router.post(
