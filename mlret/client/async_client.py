@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import anyio
 
@@ -18,8 +19,11 @@ from mlret.data.documents import Document
 from mlret.data.given import Given, Incoming, check_several, incoming_of
 from mlret.index.hits import Updated
 from mlret.index.ingest import Existing
-from mlret.memory.results import Added
+from mlret.memory.ingest.messages import ExtractFacts, Message
+from mlret.memory.records import AddFields
+from mlret.memory.results import Added, AddedMessages
 from mlret.memory.scope import Scope
+from mlret.memory.watching import POLL, MemoryEvent, check_seconds, pause
 
 T = TypeVar("T")
 
@@ -275,13 +279,44 @@ class AsyncClientMemory(_Handle):
     def __init__(self, client: AsyncClient, verbs: MemoryVerbs) -> None:
         self._client, self._verbs = client, verbs
 
-    add = awaited(MemoryVerbs.add)
+    @overload
+    async def add(
+        self,
+        text: str,
+        scope: Scope | None = None,
+        *,
+        language: str | None = None,
+        dedupe: bool = True,
+        **about: Unpack[AddFields],
+    ) -> Added: ...
+
+    @overload
+    async def add(
+        self,
+        text: None = None,
+        scope: Scope | None = None,
+        *,
+        messages: Iterable[Message],
+        extract: ExtractFacts | None = None,
+        language: str | None = None,
+        dedupe: bool = True,
+        **about: Unpack[AddFields],
+    ) -> AddedMessages: ...
+
+    async def add(self, text: str | None = None, scope: Scope | None = None, **about: Any) -> Added | AddedMessages:
+        """Store a text, or the messages of a conversation; see :meth:`mlret.memory.memory.Memory.add`.
+
+        ``extract`` is called here, and not on the server.
+        """
+        return await self._client.run(self._verbs.add(text, scope, **about))
+
     add_batch = awaited(MemoryVerbs.add_batch)
     search = awaited(MemoryVerbs.search)
     context = awaited(MemoryVerbs.context)
     get = awaited(MemoryVerbs.get)
     page = awaited(MemoryVerbs.page)
     list = awaited(MemoryVerbs.list)
+    profile = awaited(MemoryVerbs.profile)
     history = awaited(MemoryVerbs.history)
     versions = awaited(MemoryVerbs.versions)
     update = awaited(MemoryVerbs.update)
@@ -294,6 +329,35 @@ class AsyncClientMemory(_Handle):
     feedback = awaited(MemoryVerbs.feedback)
     forget = awaited(MemoryVerbs.forget)
     erase = awaited(MemoryVerbs.erase)
+
+    async def watch(
+        self,
+        scope: Scope | None = None,
+        *,
+        after: str | None = None,
+        timeout: float | None = None,
+        poll: float = POLL,
+    ) -> AsyncIterator[MemoryEvent]:
+        """Yield what changes in a scope, as :meth:`mlret.client.client.ClientMemory.watch` does.
+
+        Parameters
+        ----------
+        scope, after, timeout, poll
+            As for :meth:`mlret.memory.memory.Memory.watch`.
+        """
+        check_seconds(timeout, poll)
+        last = time.monotonic()
+        while True:
+            found = await self._client.run(self._verbs.changes(scope, after))
+            for event in found.events:
+                yield event
+            after = found.next
+            if found.events:
+                last = time.monotonic()
+            elif timeout is not None and time.monotonic() - last >= timeout:
+                return
+            else:
+                await anyio.sleep(pause(timeout, poll))
 
     async def add_stream(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from mlret.client.calls import Call, Outcome, Steps, Wait, attempts
 from mlret.client.index_verbs import DocumentsAdding, IndexVerbs, Numbers
@@ -17,8 +17,11 @@ from mlret.data.documents import Document
 from mlret.data.given import Given, check_several, incoming_of
 from mlret.index.hits import Updated
 from mlret.index.ingest import Existing
-from mlret.memory.results import Added
+from mlret.memory.ingest.messages import ExtractFacts, Message
+from mlret.memory.records import AddFields
+from mlret.memory.results import Added, AddedMessages
 from mlret.memory.scope import Scope
+from mlret.memory.watching import POLL, MemoryEvent, check_seconds, pause
 
 T = TypeVar("T")
 
@@ -269,13 +272,44 @@ class ClientMemory(_Handle):
     def __init__(self, client: Client, verbs: MemoryVerbs) -> None:
         self._client, self._verbs = client, verbs
 
-    add = blocking(MemoryVerbs.add)
+    @overload
+    def add(
+        self,
+        text: str,
+        scope: Scope | None = None,
+        *,
+        language: str | None = None,
+        dedupe: bool = True,
+        **about: Unpack[AddFields],
+    ) -> Added: ...
+
+    @overload
+    def add(
+        self,
+        text: None = None,
+        scope: Scope | None = None,
+        *,
+        messages: Iterable[Message],
+        extract: ExtractFacts | None = None,
+        language: str | None = None,
+        dedupe: bool = True,
+        **about: Unpack[AddFields],
+    ) -> AddedMessages: ...
+
+    def add(self, text: str | None = None, scope: Scope | None = None, **about: Any) -> Added | AddedMessages:
+        """Store a text, or the messages of a conversation; see :meth:`mlret.memory.memory.Memory.add`.
+
+        ``extract`` is called here, and not on the server.
+        """
+        return self._client.run(self._verbs.add(text, scope, **about))
+
     add_batch = blocking(MemoryVerbs.add_batch)
     search = blocking(MemoryVerbs.search)
     context = blocking(MemoryVerbs.context)
     get = blocking(MemoryVerbs.get)
     page = blocking(MemoryVerbs.page)
     list = blocking(MemoryVerbs.list)
+    profile = blocking(MemoryVerbs.profile)
     history = blocking(MemoryVerbs.history)
     versions = blocking(MemoryVerbs.versions)
     update = blocking(MemoryVerbs.update)
@@ -288,6 +322,31 @@ class ClientMemory(_Handle):
     feedback = blocking(MemoryVerbs.feedback)
     forget = blocking(MemoryVerbs.forget)
     erase = blocking(MemoryVerbs.erase)
+
+    def watch(
+        self,
+        scope: Scope | None = None,
+        *,
+        after: str | None = None,
+        timeout: float | None = None,
+        poll: float = POLL,
+    ) -> Iterator[MemoryEvent]:
+        """Yield what changes in a scope, as :meth:`mlret.memory.memory.Memory.watch` does, except erasures.
+
+        The server keeps nothing about who watches, and names no record that was erased.
+        """
+        check_seconds(timeout, poll)
+        last = time.monotonic()
+        while True:
+            found = self._client.run(self._verbs.changes(scope, after))
+            yield from found.events
+            after = found.next
+            if found.events:
+                last = time.monotonic()
+            elif timeout is not None and time.monotonic() - last >= timeout:
+                return
+            else:
+                time.sleep(pause(timeout, poll))
 
     def add_stream(
         self, items: Iterable[Item], scope: Scope | None = None, *, batch_size: int = 64, dedupe: bool = True

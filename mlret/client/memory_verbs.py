@@ -16,11 +16,15 @@ from mlret.errors import InputError, NotFound
 from mlret.index.filtering.filters import Where
 from mlret.index.search import Mode
 from mlret.memory.ingest.forget import Policy
+from mlret.memory.ingest.messages import ExtractFacts, Message, extracted_from, with_text
+from mlret.memory.paging import Records
+from mlret.memory.profiling import MOST, Profile
 from mlret.memory.records import AddFields, Kind, Level, Link, MemoryRecord, UpdateFields
-from mlret.memory.results import Added, Done, ErasureProof, Forgotten, Found, HistoryEntry
+from mlret.memory.results import Added, AddedMessages, Done, ErasureProof, Forgotten, Found, HistoryEntry
 from mlret.memory.scope import Scope, check_scope
 from mlret.memory.search.context import Packed
 from mlret.memory.times import Instant
+from mlret.memory.watching import Changes
 
 _MEMORIES = "/v1/memories"
 _PAGE = 500
@@ -50,17 +54,46 @@ class MemoryVerbs:
 
     def add(
         self,
-        text: str,
+        text: str | None = None,
         scope: Scope | None = None,
         *,
+        messages: Iterable[Message] | None = None,
+        extract: ExtractFacts | None = None,
         language: str | None = None,
         dedupe: bool = True,
         **about: Unpack[AddFields],
-    ) -> Steps[Added]:
-        """Store a text; see :meth:`mlret.memory.memory.Memory.add`."""
+    ) -> Steps[Added | AddedMessages]:
+        """Store a text, or the messages of a conversation; see :meth:`mlret.memory.memory.Memory.add`."""
         given = {**about, **({} if language is None else {"language": language})}
+        if messages is not None:
+            if text is not None:
+                raise InputError("give a text or messages, not both")
+            return (yield from self._add_messages(messages, scope, given, extract, dedupe=dedupe))
+        if text is None:
+            raise InputError("give a text, or messages")
+        if extract is not None:
+            raise InputError("extract is called with messages; give messages instead of a text")
         [added] = yield from self.add_batch([{"text": text, **given}], scope, dedupe=dedupe)
         return added
+
+    def _add_messages(
+        self,
+        messages: Iterable[Message],
+        scope: Scope | None,
+        about: Mapping[str, Any],
+        extract: ExtractFacts | None,
+        *,
+        dedupe: bool,
+    ) -> Steps[AddedMessages]:
+        spoken = with_text(messages)
+        facts = extracted_from(spoken, extract) if extract is not None and spoken else []
+        if not spoken:
+            return AddedMessages((), (), None)
+        parts = {"messages": [_values(one) for one in spoken], "facts": [_item(one) for one in facts]}
+        body = json_body({**_item(about), **parts, "scope": self.within(scope), "dedupe": dedupe})
+        answer = (yield json_call("POST", _MEMORIES, body, repeatable=False, key=new_key())).json()
+        turns, found = (tuple(map(results.added_of, answer[name])) for name in ("results", "facts"))
+        return AddedMessages(turns, found, turns[0].operation)
 
     def add_batch(
         self, items: Iterable[Item], scope: Scope | None = None, *, dedupe: bool = True
@@ -213,10 +246,11 @@ class MemoryVerbs:
         current_only: bool = True,
         state: str = "active",
         limit: int | None = None,
-    ) -> Steps[Sequence[MemoryRecord]]:
+        after: str | None = None,
+    ) -> Steps[Records]:
         """Return records in the order in which they were stored; see :meth:`mlret.memory.memory.Memory.list`."""
-        found: list[MemoryRecord] = []
-        cursor: str | None = None
+        found = Records()
+        cursor = after
         while limit is None or len(found) < limit:
             size = _PAGE if limit is None else min(_PAGE, limit - len(found))
             records, cursor = yield from self.page(
@@ -225,7 +259,20 @@ class MemoryVerbs:
             found += records
             if cursor is None:
                 break
+        found.next = cursor
         return found
+
+    def profile(self, scope: Scope | None = None, *, as_of: Instant | None = None, most: int = MOST) -> Steps[Profile]:
+        """Return what is known of a scope, by topics and time; see :meth:`mlret.memory.memory.Memory.profile`."""
+        given = [("most", str(most)), *([("as_of", str(_plain(as_of)))] if as_of is not None else [])]
+        answer = yield Call("GET", f"{_MEMORIES}:profile", query=(*self._query(scope), *given))
+        return results.profile_of(answer.json())
+
+    def changes(self, scope: Scope | None = None, after: str | None = None) -> Steps[Changes]:
+        """Return what changed in a scope behind a cursor; the first of them, if there are many."""
+        given = () if after is None else (("after", after),)
+        answer = yield Call("GET", f"{_MEMORIES}:changes", query=(*self._query(scope), *given, ("limit", str(_PAGE))))
+        return results.changes_of(answer.json())
 
     def history(self, id: str, scope: Scope | None = None) -> Steps[Sequence[HistoryEntry]]:
         """Return what happened to a record, in order."""

@@ -8,10 +8,12 @@ from typing import Any
 
 from mlret.data.documents import Document
 from mlret.index.hits import Hit, Hits, IndexInfo, Passage, Unread, Updated
+from mlret.memory.profiling import Profile, Topic
 from mlret.memory.records import Link, MemoryRecord, Source
 from mlret.memory.results import Added, Done, ErasureProof, Forgotten, Found, HistoryEntry, MemoryHit
 from mlret.memory.search.context import Packed, Piece
 from mlret.memory.text.duplicates import Evidence
+from mlret.memory.watching import Changes, MemoryEvent
 
 Values = Mapping[str, Any]
 
@@ -116,6 +118,26 @@ def packed_of(values: Values) -> Packed:
     """Return the passages that fit a budget."""
     pieces = (Piece(one["id"], one["text"], one["form"], one["cost"]) for one in values["pieces"])
     return Packed(tuple(pieces), values["cost"], tuple(values["dropped"]))
+
+
+def profile_of(values: Values) -> Profile:
+    """Return what is known of a scope."""
+    topics = (
+        Topic(
+            one["name"],
+            tuple(map(record_of, one["records"])),
+            datetime.fromisoformat(one["since"]),
+            datetime.fromisoformat(one["until"]),
+        )
+        for one in values["topics"]
+    )
+    return Profile(tuple(topics), values["left"])
+
+
+def changes_of(values: Values) -> Changes:
+    """Return what changed in a scope."""
+    events = (MemoryEvent(**{**one, "at": datetime.fromisoformat(one["at"])}) for one in values["changes"])
+    return Changes(tuple(events), values["next"], values["more"])
 
 
 def event_of(values: Values) -> HistoryEntry:

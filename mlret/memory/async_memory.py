@@ -12,7 +12,7 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.index.concurrency.async_folder import AsyncFolder, FolderHandle, reading, writing
 from mlret.memory.memory import Memory
 from mlret.memory.scope import Scope, check_scope, scope_with
-from mlret.memory.watching import POLL, MemoryEvent, watcher_of
+from mlret.memory.watching import POLL, MemoryEvent, pause, watcher_of
 
 
 class AsyncMemory(AsyncFolder[Memory]):
@@ -142,7 +142,7 @@ class AsyncMemory(AsyncFolder[Memory]):
             if not events:
                 if timeout is not None and time.monotonic() - last >= timeout:
                     return
-                await asyncio.sleep(poll if timeout is None else min(poll, max(timeout, 0.001)))
+                await asyncio.sleep(pause(timeout, poll))
 
     async def export(
         self,

@@ -256,9 +256,30 @@ def watcher_of(scope: dict[str, str], after: str | None, timeout: float | None, 
     InputError
         If a number of seconds is negative, or ``poll`` is 0.
     """
+    check_seconds(timeout, poll)
+    return Watcher(dict(scope), after)
+
+
+def check_seconds(timeout: float | None, poll: float) -> None:
+    """Check how long to wait for changes.
+
+    Parameters
+    ----------
+    timeout, poll
+        As for :meth:`MemoryWatching.watch`.
+
+    Raises
+    ------
+    InputError
+        If a number of seconds is negative, or ``poll`` is 0.
+    """
     if poll <= 0 or (timeout is not None and timeout < 0):
         raise InputError(f"poll is {poll} and timeout {timeout}; give seconds: poll above 0, and no timeout below 0")
-    return Watcher(dict(scope), after)
+
+
+def pause(timeout: float | None, poll: float) -> float:
+    """Return the seconds until the next look; see :meth:`MemoryWatching.watch`."""
+    return poll if timeout is None else min(poll, max(timeout, 0.001))
 
 
 def _waiting(memory: OpenMemory, watcher: Watcher, timeout: float | None, poll: float) -> Iterator[MemoryEvent]:
@@ -271,4 +292,4 @@ def _waiting(memory: OpenMemory, watcher: Watcher, timeout: float | None, poll: 
         elif timeout is not None and time.monotonic() - last >= timeout:
             return
         else:
-            time.sleep(poll if timeout is None else min(poll, max(timeout, 0.001)))
+            time.sleep(pause(timeout, poll))

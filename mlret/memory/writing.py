@@ -14,7 +14,7 @@ from mlret.memory.ingest.add import Adder, Judge
 from mlret.memory.ingest.derive import Event, Extract, derive, events
 from mlret.memory.ingest.import_export import Existing, import_records
 from mlret.memory.ingest.inputs import Incoming, read_items
-from mlret.memory.ingest.messages import ExtractFacts, Message, read_facts, read_messages
+from mlret.memory.ingest.messages import ExtractFacts, Message, extracted_from, read_facts, read_messages
 from mlret.memory.maintenance.thresholds import PRECISION, calibrate
 from mlret.memory.records import AddFields, UpdateFields
 from mlret.memory.results import Added, AddedMessages, Done
@@ -168,7 +168,7 @@ class MemoryWriting(OpenMemory):
             if about.get(name) is not None:
                 raise InputError(f"{name} is of one text; leave it out for messages")
         given, turns = read_messages(messages, {name: value for name, value in about.items() if value is not None})
-        facts = read_facts(extract(given), turns) if extract is not None and turns else []
+        facts = read_facts(extracted_from(given, extract), turns) if extract is not None and turns else []
         if not turns:
             return AddedMessages((), (), None)
         with store.folder.writing():

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlret import InputError, Memory
+from mlret.encoders.encoder import Encoder
 from mlret.memory.ingest.forget import Policy
-from mlret.memory.watching import MemoryEvent
+from mlret.memory.watching import MemoryEvent, changes
 from tests.conftest import examples
 from tests.memory import made
 
@@ -69,6 +70,36 @@ def test_a_cursor_continues_behind_an_event(tmp_path: Path) -> None:
             seen(memory, ANNA, wrong)
     with pytest.raises(InputError, match="poll"):
         memory.watch(ANNA, poll=0)
+
+
+def test_changes_are_read_in_pages(tmp_path: Path) -> None:
+    memory = made.open_memory(tmp_path / "memory")
+    for name in "abcde":
+        made.add(memory, f"text {name}", ANNA, id=name)
+        made.add(memory, f"text {name}", BOB, id=f"of Bob {name}")
+    memory.feedback("text", ["b"], ANNA)  # no event
+    found, after = [], ""
+    while True:
+        page = changes(memory, ANNA, after, 2)
+        assert len(page.events) <= 2
+        found += [event.id for event in page.events]
+        after = page.next
+        if not page.more:
+            break
+    assert found == list("abcde")
+    assert changes(memory, ANNA, after, 2).events == ()
+    assert changes(memory, ANNA, None).events == ()
+    made.add(memory, "text f", ANNA, id="f")
+    assert [event.id for event in changes(memory, ANNA, after, 2).events] == ["f"]
+
+
+def test_every_tenant_of_a_divided_memory_is_watched(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    tenants = ["acme", "blue", "coop", "dune", "echo"]
+    with Memory.create(tmp_path / "memory", tiny_encoder, shards=3) as memory:
+        for tenant in tenants:
+            memory.add("a text", {"tenant": tenant}, id=tenant)
+        for tenant in tenants:
+            assert seen(memory, {"tenant": tenant}) == [("added", tenant)]
 
 
 def test_another_process_is_watched(tmp_path: Path) -> None:

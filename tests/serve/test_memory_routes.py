@@ -208,9 +208,110 @@ def test_pages_hold_every_record_once(anna: httpx2.Client) -> None:
     problem(anna.get("/v1/memories", params={"cursor": "AAAA"}), 422, "cursor")
 
 
+CHAT: list[dict[str, Any]] = [
+    {"role": "user", "content": "I moved to Oslo.", "time": "2026-05-04T09:00:00+02:00"},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "call", "function": {"name": "look"}}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "How is Oslo?"}], "time": 1777878060},
+]
+FACTS: list[dict[str, Any]] = [{"text": "Lives in Oslo.", "messages": [0], "tags": ["address"]}, {"text": "Spoke."}]
+
+
+def test_messages_are_stored_as_the_library_stores_them(anna: httpx2.Client, tmp_path: Path) -> None:
+    body = {"messages": CHAT, "facts": FACTS, "session": "oslo", "metadata": {"app": "chat"}, "language": "en"}
+    answer = anna.post("/v1/memories", json=body, headers={"Idempotency-Key": "chat"})
+    assert answer.status_code == 200, answer.text
+    added = answer.json()
+    models.MemoriesAdded.model_validate(added)
+    assert len({one["operation"] for one in (*added["results"], *added["facts"])}) == 1
+    with Memory.open(tmp_path / "memory") as memory:
+        direct = memory.add(
+            messages=CHAT,
+            scope=ANNA,
+            session="oslo",
+            metadata={"app": "chat"},
+            language="en",
+            extract=lambda _: [{**one, "language": None} for one in FACTS],
+        )
+        pairs = [*zip(added["results"], direct.turns, strict=True), *zip(added["facts"], direct.facts, strict=True)]
+        for there, here in pairs:
+            record = memory.get(here.id, ANNA)
+            assert record is not None
+            found = anna.get(f"/v1/memories/{there['id']}").json()
+            ids = {one.id: other["id"] for other, one in pairs}
+            assert {one["target"] for one in found["links"]} == {ids[one.target] for one in record.links}
+            for name in ("text", "level", "kind", "session", "seq", "source", "event_time", "tags", "metadata"):
+                assert found[name] == record.as_json()[name], name
+    again = anna.post("/v1/memories", json=body, headers={"Idempotency-Key": "chat"})
+    assert again.json() == added
+    problem(anna.post("/v1/memories", json={**body, "facts": []}, headers={"Idempotency-Key": "chat"}), 422)
+    count = len(anna.get("/v1/memories").json()["memories"])
+    assert count == len(TEXTS) + 4
+    anna.post("/v1/memories:undo", json={"operation": added["results"][0]["operation"]})
+    assert len(anna.get("/v1/memories").json()["memories"]) == len(TEXTS)
+    nothing = anna.post("/v1/memories", json={"messages": [{"role": "user", "content": " "}]})
+    assert nothing.json() == {"results": [], "facts": []}
+
+
+def test_a_profile_is_that_of_the_library(anna: httpx2.Client, tmp_path: Path) -> None:
+    with Memory.open(tmp_path / "memory") as memory:
+        memory.add_batch(TEXTS, ANNA)
+        expected = memory.profile(ANNA)
+    found = anna.get("/v1/memories:profile").json()
+    models.ProfileOut.model_validate(found)
+    assert (found["text"], found["left"]) == (expected.text, 0)
+    for topic, other in zip(found["topics"], expected.topics, strict=True):
+        assert topic["name"] == other.name
+        assert without_times(topic["records"]) == [without_times(one.as_json()) for one in other.records]
+    few = anna.get("/v1/memories:profile", params={"most": 1}).json()
+    assert (few["left"], few["topics"][0]["records"][0]["id"]) == (2, "cat/1")
+    before = anna.get("/v1/memories:profile", params={"as_of": "2020-01-01T00:00:00Z"}).json()
+    assert before == {"text": "", "topics": [], "left": 0}
+    problem(anna.get("/v1/memories:profile", params={"as_of": "yesterday"}), 422, "as_of")
+    problem(anna.get("/v1/memories:profile", params={"most": 0}), 422, "most")
+
+
+def test_changes_are_read_page_by_page_and_from_now_on(anna: httpx2.Client, served: Running) -> None:
+    def read(**query: Any) -> dict[str, Any]:
+        answer = anna.get("/v1/memories:changes", params=query)
+        assert answer.status_code == 200, answer.text
+        models.ChangesOut.model_validate(answer.json())
+        found: dict[str, Any] = answer.json()
+        return found
+
+    start = read()
+    assert (start["changes"], start["more"]) == ([], False)
+    everything = read(after="")
+    assert [(one["kind"], one["id"]) for one in everything["changes"]] == [("added", one["id"]) for one in TEXTS]
+    first = read(after="", limit=2)
+    assert first["more"] and [one["id"] for one in first["changes"]] == ["nuts", "home"]
+    assert read(after=first["next"])["changes"] == everything["changes"][2:]
+    assert read(after=everything["changes"][0]["cursor"])["changes"] == everything["changes"][1:]
+    deleted = anna.delete("/v1/memories/nuts").json()
+    with served.client_of("another tenant", "write", scope={"tenant": "another", "user": "anna"}) as other:
+        other.post("/v1/memories", json={"text": "not of this tenant"})
+    [change] = read(after=start["next"])["changes"]
+    assert (change["kind"], change["id"], change["operation"]) == ("deleted", "nuts", deleted["operation"])
+    anna.post("/v1/memories:erase", json={"ids": ["home"]})
+    assert "home" not in [one["id"] for one in read(after="")["changes"]]
+    problem(anna.get("/v1/memories:changes", params={"after": "AAAA"}), 422, "after")
+    problem(anna.get("/v1/memories:changes", params={"limit": 0}), 422, "limit")
+
+
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
+        ({"messages": []}, 422, "/messages"),
+        ({"messages": [CHAT[0], {"content": "a"}]}, 422, "/messages/1/role"),
+        ({"messages": [CHAT[0], {"role": "user"}]}, 422, "/messages/1/content"),
+        ({"messages": [CHAT[0], {**CHAT[0], "time": "soon"}]}, 422, "/messages/1"),
+        ({"messages": [CHAT[0], {**CHAT[0], "time": "2026-05-04T09:00:00"}]}, 422, "/messages/1"),
+        ({"messages": CHAT, "vector": [1.0]}, 422, "/vector"),
+        ({"messages": CHAT, "facts": [{"text": "a"}, {"text": " "}]}, 422, "/facts/1"),
+        ({"messages": CHAT, "facts": [{"text": "a", "messages": [3]}]}, 422, "/facts/0/messages"),
+        ({"messages": CHAT, "facts": [{"text": "a", "messages": [1]}]}, 422, "/facts/0/messages"),
+        ({"messages": CHAT, "facts": [{"text": "a", "derived_from": ["nuts"]}]}, 422, "/facts/0"),
+        ({"messages": CHAT, "facts": [{"text": "a", "id": "nuts"}]}, 409, "/facts/0/id"),
+        ({"messages": [CHAT[1]], "facts": FACTS}, 422, "/messages"),
         ({"memories": [{"text": "a"}, {"text": " "}]}, 422, "/memories/1"),
         ({"memories": [{"text": "a"}, {"text": "b", "event_time": "soon"}]}, 422, "/memories/1"),
         ({"memories": [{"text": "a", "id": "nuts"}]}, 409, "/memories/0/id"),

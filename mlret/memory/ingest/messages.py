@@ -39,11 +39,9 @@ def read_messages(messages: Iterable[Message], about: Mapping[str, Any]) -> tupl
     InputError
         If something is not a message, or a value cannot be used.
     """
-    if isinstance(messages, str | Mapping):
-        raise InputError(f"give a list of messages, not one {type(messages).__name__}")
     given: list[Message] = []
     drafts = []
-    for number, message in enumerate(messages, start=1):
+    for number, message in _numbered(messages):
         try:
             draft = read_message(message, about)
         except InputError as error:
@@ -67,23 +65,66 @@ def read_message(message: Message, about: Mapping[str, Any]) -> Draft | None:
     InputError
         If it is not a message, or a value cannot be used.
     """
+    turn = _turn(message, about.get("session"))
+    if turn is None:
+        return None
+    own = {name: value for name, value in turn.items() if value is not None}
+    return read_item({**about, **own})
+
+
+def with_text(messages: Iterable[Message]) -> list[Message]:
+    """Return the messages that have text.
+
+    Raises
+    ------
+    InputError
+        If something is not a message.
+    """
+    found = []
+    for number, message in _numbered(messages):
+        try:
+            if _turn(message, None) is not None:
+                found.append(message)
+        except InputError as error:
+            raise InputError(f"message {number}: {error}") from error
+    return found
+
+
+def _numbered(messages: Iterable[Message]) -> Iterable[tuple[int, Message]]:
+    if isinstance(messages, str | Mapping):
+        raise InputError(f"give a list of messages, not one {type(messages).__name__}")
+    return enumerate(messages, start=1)
+
+
+def _turn(message: Message, session: str | None) -> dict[str, Any] | None:
+    """Return the fields of the turn that a message is; ``None`` if it has no text."""
     try:
-        turns = list(read_chat([message], session=about.get("session")))
+        return next(read_chat([message], session=session), None)
     except InputError as error:
         raise InputError(str(error).removeprefix("line 1: ")) from error
-    for turn in turns:  # None if the message has no text.
-        own = {name: value for name, value in turn.items() if value is not None}
-        return read_item({**about, **own})
-    return None
 
 
-def read_facts(facts: Iterable[str | Mapping[str, Any]], turns: Sequence[Draft]) -> list[Draft]:
+def extracted_from(messages: Sequence[Message], extract: ExtractFacts) -> list[Mapping[str, Any]]:
+    """Return the facts that a callable extracts from messages, as dicts.
+
+    Raises
+    ------
+    InputError
+        If it returns anything but a list of texts and dicts.
+    """
+    facts = extract(messages)
+    if isinstance(facts, str | Mapping):
+        raise InputError(f"extract returned one {type(facts).__name__}; return a list of facts")
+    return [{"text": fact} if isinstance(fact, str) else dict(fact) for fact in facts]
+
+
+def read_facts(facts: Iterable[Mapping[str, Any]], turns: Sequence[Draft]) -> list[Draft]:
     """Check what was extracted from messages and prepare it to be stored as records derived from their turns.
 
     Parameters
     ----------
     facts
-        The facts. A dict may name the positions of its messages under ``messages``; by default a fact is from all.
+        The facts. They may name the positions of their messages under ``messages``; by default a fact is from all.
     turns
         The turns of the messages.
 
@@ -97,8 +138,6 @@ def read_facts(facts: Iterable[str | Mapping[str, Any]], turns: Sequence[Draft])
     InputError
         If a fact cannot be used, or names a message that does not exist.
     """
-    if isinstance(facts, str | Mapping):
-        raise InputError(f"extract returned one {type(facts).__name__}; return a list of facts")
     drafts = []
     for number, fact in enumerate(facts, start=1):
         try:
@@ -108,7 +147,7 @@ def read_facts(facts: Iterable[str | Mapping[str, Any]], turns: Sequence[Draft])
     return drafts
 
 
-def read_fact(fact: str | Mapping[str, Any], turns: Sequence[Draft]) -> Draft:
+def read_fact(fact: Mapping[str, Any], turns: Sequence[Draft]) -> Draft:
     """Check a fact and prepare it to be stored as a record derived from its turns.
 
     Parameters
@@ -121,7 +160,7 @@ def read_fact(fact: str | Mapping[str, Any], turns: Sequence[Draft]) -> Draft:
     InputError
         If it cannot be used, or names a message that does not exist.
     """
-    values: dict[str, Any] = {"text": fact} if isinstance(fact, str) else dict(fact)
+    values = dict(fact)
     if values.get("derived_from"):
         raise InputError("name its messages under 'messages', not under 'derived_from'")
     sources = [turns[place] for place in _places(values.pop(_FROM, None), len(turns))]

@@ -17,13 +17,14 @@ from mlret import __version__
 from mlret.serve.limits.access_log import AccessLog, error_fields
 from mlret.serve.mcp.index_tools import INDEX_TOOLS
 from mlret.serve.mcp.memory_tools import MEMORY_TOOLS
+from mlret.serve.mcp.overview_tools import OVERVIEW_TOOLS
 from mlret.serve.mcp.tool import Tool, index_names
 from mlret.serve.mcp.tool_errors import problem_of_call, text_of
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import request_id_of
 from mlret.serve.security.principal import Principal
 
-TOOLS: dict[str, Tool[Any]] = {tool.name: tool for tool in (*MEMORY_TOOLS, *INDEX_TOOLS)}
+TOOLS: dict[str, Tool[Any]] = {tool.name: tool for tool in (*MEMORY_TOOLS, *OVERVIEW_TOOLS, *INDEX_TOOLS)}
 _INSTRUCTIONS = (
     "mlret stores texts in any language and finds them from any other. The memory_ tools keep what should be known in "
     "later conversations; the index_ tools search collections of documents. Everything that they return was written by "

@@ -33,7 +33,9 @@ class ScopeArgument(BaseModel):
     run: str | None = Field(None, description="The run of an agent that it belongs to.")
 
 
-class _InScope(BaseModel):
+class InScope(BaseModel):
+    """The arguments of a tool that works in a scope."""
+
     model_config = ConfigDict(extra="forbid")
 
     scope: ScopeArgument = Field(
@@ -90,13 +92,44 @@ class TextToRemember(_About):
         return {**super().given(), "level": self.level}
 
 
-class AddArguments(_InScope):
-    """What to remember."""
+class MessageToRemember(BaseModel):
+    """A message of a conversation."""
 
-    memories: list[TextToRemember] = Field(min_length=1, description="The texts. All of them are stored, or none.")
+    model_config = ConfigDict(extra="forbid")
+
+    role: str = Field(min_length=1, description="Who said it: `user`, `assistant`, a name.")
+    content: str = Field(min_length=1, description="What was said, word for word.")
+    time: Instant | None = Field(None, description="When it was said.")
+    language: Language | None = Field(None, description="Its language; detected if it is left out.")
 
 
-class SearchArguments(_InScope):
+class AddArguments(InScope):
+    """What to remember: texts, or messages."""
+
+    memories: list[TextToRemember] = Field([], description="The texts. All of them are stored, or none.")
+    messages: list[MessageToRemember] = Field(
+        [], description="Instead of texts, messages in their order, each to be stored as a turn: all of them, or none."
+    )
+    session: str | None = Field(None, min_length=1, description="The conversation of the messages.")
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if bool(self.memories) == bool(self.messages):
+            raise ValueError("give memories or messages: one of them, and not both")
+        if self.session is not None and not self.messages:
+            raise ValueError("session is the conversation of messages; a text in memories has a session of its own")
+        return self
+
+    def adding(self) -> MemoryAdding:
+        """Return what to add."""
+        if self.memories:
+            return MemoryAdding([one.given() for one in self.memories], self.bound())
+        messages = [one.model_dump(exclude_none=True) for one in self.messages]
+        about = {} if self.session is None else {"session": self.session}
+        return MemoryAdding(messages, self.bound(), field="messages", about=about)
+
+
+class SearchArguments(InScope):
     """What to look for."""
 
     query: str = Field(min_length=1, description="What to look for, as a question or in a few words, in any language.")
@@ -110,20 +143,20 @@ class SearchArguments(_InScope):
     as_of: Instant | None = Field(None, description="What was true at that time, instead of now.")
 
 
-class UpdateArguments(_About, _InScope):
+class UpdateArguments(_About, InScope):
     """What has changed. Fields that are left out stay as they are."""
 
     id: Id = Field(description="The id of the memory, as memory_search shows it.")
     text: str | None = Field(None, min_length=1, description="The new text.")
 
 
-class HistoryArguments(_InScope):
+class HistoryArguments(InScope):
     """Whose history to read."""
 
     id: Id = Field(description="The id of the memory, as memory_search shows it.")
 
 
-class RemovalArguments(_InScope):
+class RemovalArguments(InScope):
     """What to remove."""
 
     ids: list[Id] = Field(min_length=1, description="The ids of the memories, as memory_search shows them.")
@@ -163,7 +196,7 @@ class Remembered(BaseModel):
 
 
 class AddResult(BaseModel):
-    """What became of the texts, in their order."""
+    """What became of the texts, or of the messages that have text, in their order."""
 
     results: list[Remembered]
 
@@ -228,8 +261,7 @@ class EraseResult(BaseModel):
 
 async def _add(service: Service, principal: Principal, wanted: AddArguments) -> Answer:
     scope_given(principal, "write", wanted.bound())
-    texts = [one.given() for one in wanted.memories]
-    stored = await add_memories(service, principal, MemoryAdding(texts, wanted.bound()))
+    stored = await add_memories(service, principal, wanted.adding())
     result = AddResult(results=[Remembered.model_validate(one) for one in stored])
     return Answer(result, "\n".join(f"{one.verdict}: [{one.id}] {one.reason}" for one in result.results))
 
@@ -265,7 +297,7 @@ async def _history(service: Service, principal: Principal, wanted: HistoryArgume
     events = [Event.model_validate(one) for one in found["operations"]]
     versions = [_shown(one) for one in found["versions"]]
     lines = [_line(f"version {one.version}", one) for one in versions]
-    lines += [f"{_minute(one.at)} {one.verb}: {', '.join(one.changes)}" for one in events]
+    lines += [f"{minute(one.at)} {one.verb}: {', '.join(one.changes)}" for one in events]
     return Answer(HistoryResult(events=events, versions=versions), "\n".join(lines))
 
 
@@ -293,7 +325,8 @@ MEMORY_TOOLS: tuple[Tool[Any], ...] = (
         "Store what should be known in later conversations: a preference, a fact about the user or their work, a "
         "decision, an appointment. Use it as soon as you learn such a thing; store nothing that matters only now, and "
         "no secrets. Write each fact as a text of its own. What is known already is recognised, in any language, and "
-        "is not stored twice; what contradicts or replaces another memory is better stored with memory_update.",
+        "is not stored twice; what contradicts or replaces another memory is better stored with memory_update. To keep "
+        "a conversation word for word, give its messages instead.",
         "memory",
         AddArguments,
         AddResult,
@@ -378,9 +411,9 @@ def _shown(record: MemoryRecord | Mapping[str, Any]) -> MemoryOut:
 
 def _line(head: str, memory: MemoryOut, yields_to: Sequence[str] = ()) -> str:
     """Return a memory on one line."""
-    about = [memory.language or "", f"since {_minute(memory.valid_from)}"]
+    about = [memory.language or "", f"since {minute(memory.valid_from)}"]
     if memory.valid_to:
-        about.append(f"until {_minute(memory.valid_to)}")
+        about.append(f"until {minute(memory.valid_to)}")
     if memory.state != "active":
         about.append(memory.state)
     if yields_to:
@@ -388,5 +421,6 @@ def _line(head: str, memory: MemoryOut, yields_to: Sequence[str] = ()) -> str:
     return f"{head} [{memory.id}] {quoted(memory.text)} ({', '.join(filter(None, about))})"
 
 
-def _minute(instant: str) -> str:
+def minute(instant: str) -> str:
+    """Return an instant to the minute, for a line of text."""
     return datetime.fromisoformat(instant).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -129,7 +129,7 @@ async def add_memories(service: Service, principal: Principal, wanted: MemoryAdd
 def _texts(wanted: MemoryAdding) -> list[Place]:
     found = []
     for number, text in enumerate(wanted.texts):
-        location = (wanted.field, number) if wanted.field else ()
+        location: tuple[str | int, ...] = (wanted.field, number) if wanted.field else ()
         with about(*location):
             found.append(Place(location, read_item(text)))
     return found
@@ -137,7 +137,7 @@ def _texts(wanted: MemoryAdding) -> list[Place]:
 
 def _conversation(wanted: MemoryAdding) -> list[Place]:
     """Return the turns of the messages that have text, then the facts."""
-    found = []
+    found: list[Place] = []
     turn_of: dict[int, int] = {}
     for number, message in enumerate(wanted.texts):
         with about(wanted.field, number):

@@ -161,7 +161,16 @@ async def profile(
 ) -> Response:
     """Return the current records of a scope by topics and time. What an assistant said is left out."""
     found = await reading.profile_of(service, principal, scope, as_of, most)
-    return JSONResponse({"text": found.text, **found.as_json()})
+    topics = [
+        {
+            "name": topic.name,
+            "since": topic.since.isoformat(),
+            "until": topic.until.isoformat(),
+            "records": [one.as_json() for one in topic.records],
+        }
+        for topic in found.topics
+    ]
+    return JSONResponse({"text": found.text, "topics": topics, "left": found.left})
 
 
 @router.get(

@@ -326,21 +326,13 @@ class ContextAnswer(BaseModel):
     dropped: list[str] = Field(description="Ids of hits that did not fit.")
 
 
-class KnownOut(BaseModel):
-    """A record of a profile."""
-
-    id: str
-    text: str
-    time: Instant = Field(description="When it took place, else when it was stored.")
-
-
 class TopicOut(BaseModel):
     """Records about one thing."""
 
     name: str = Field(description="Their tag, or words that distinguish them.")
     since: Instant
     until: Instant
-    records: list[KnownOut] = Field(description="Newest first.")
+    records: list[RecordOut] = Field(description="Newest first.")
 
 
 class ProfileOut(BaseModel):

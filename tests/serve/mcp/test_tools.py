@@ -14,7 +14,7 @@ import pytest
 from tests.serve.mcp.agents import MODES, Agent, connected
 from tests.serve.running import Running, running
 
-READING = {"memory_search", "memory_history", "index_search"}
+READING = {"memory_search", "memory_profile", "memory_changes", "memory_history", "index_search"}
 REMOVING = {"memory_forget", "memory_erase", "index_add"}
 NAMES = READING | REMOVING | {"memory_add", "memory_update"}
 
@@ -47,6 +47,17 @@ def test_the_client_of_the_sdk_uses_every_tool(server: Running, mode: str) -> No
             found = await call("memory_search", query="Mariam anaishi wapi?", language="sw")
             assert [hit["memory"]["id"] for hit in found["hits"]] == [id]
             assert found["hits"][0]["memory"]["level"] == "fact"
+            profile = await call("memory_profile")
+            assert [one["id"] for topic in profile["topics"] for one in topic["records"]] == [id]
+            start = await call("memory_changes")
+            assert start["changes"] == []
+            said = [{"role": "user", "content": "Hello", "language": "en", "time": "2026-05-04T09:00:00+02:00"}]
+            [turn] = (await call("memory_add", messages=said, session="monday"))["results"]
+            [change] = (await call("memory_changes", after=start["next"]))["changes"]
+            assert (change["kind"], change["id"]) == ("added", turn["id"])
+            history = await call("memory_history", id=turn["id"])
+            assert [(one["level"], one["session"]) for one in history["versions"]] == [("turn", "monday")]
+            await call("memory_erase", ids=[turn["id"]])
             updated = await call("memory_update", id=id, text="Mariam anaishi Nairobi")
             assert updated["memory"]["version"] == 2
             history = await call("memory_history", id=id)
@@ -120,6 +131,12 @@ def test_the_description_names_only_the_indexes_that_the_token_may_use(server: R
         ("memory_add", {"memories": [{"text": "a"}, {"text": "b", "importance": 2}]}, "/memories/1/importance", "1"),
         ("memory_add", {"memories": [{"text": "a"}, {"text": "b", "event_time": "soon"}]}, "/memories/1", "soon"),
         ("memory_add", {"memories": [{"text": "a", "event_end": "2026-01-01T00:00Z"}]}, "/memories/0", "event_time"),
+        ("memory_add", {}, None, "memories or messages"),
+        ("memory_add", {"messages": [{"role": "user"}]}, "/messages/0/content", "it is needed"),
+        ("memory_add", {"messages": [{"role": "user", "content": "a", "time": "soon"}]}, "/messages/0", "soon"),
+        ("memory_profile", {"as_of": "yesterday"}, "/as_of", "yesterday"),
+        ("memory_profile", {"most": 0}, "/most", "greater than or equal to 1"),
+        ("memory_changes", {"after": "AAAA"}, "/after", "not a cursor"),
         ("memory_update", {"id": "missing", "text": "a"}, "/id", "missing"),
         ("memory_history", {"id": "missing"}, "/id", "memory_search"),
         ("memory_forget", {"ids": ["missing"]}, "/ids", "missing"),
