@@ -1,7 +1,8 @@
-"""Commands of `mlret memory` that find and print memories: search, get, list, history, events."""
+"""Commands of `mlret memory` that find and print memories: search, get, list, profile, watch, history, events."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ from mlret.cli.memory_options import (
     read_scope,
 )
 from mlret.cli.places import check_here, opened_memory
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from mlret.memory.search.context import Packed
@@ -127,19 +129,93 @@ def list_(
     as_of: AsOf = None,
     state: Annotated[str, typer.Option(help="active, archived or merged.")] = "active",
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of memories.")] = None,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="CURSOR", help="Continue behind the page that ended with this cursor."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the memories of a scope, in the order in which they were stored."""
+    """List the memories of a scope, in the order in which they were stored.
+
+    With --limit, the cursor of the next page is printed to standard error.
+    """
     from mlret.index.filtering.filters import parse_filter
 
     chosen: Any = levels or []
     condition = parse_filter(where or [])
     check_here(store, bool(where), "--where")
-    how: Any = {"levels": chosen, "as_of": as_of, "state": state, "limit": limit}
+    how: Any = {"levels": chosen, "as_of": as_of, "state": state, "limit": limit, "after": after}
     with opened_memory(store) as memory:
         how |= {"where": condition} if condition else {}  # which only a folder takes
         records = memory.list(read_scope(scope), **how)
     print_records(records, as_json)
+    if records.next is not None:
+        typer.echo(f"there are more: continue with --after {records.next}", err=True)
+
+
+def profile(
+    store: Place,
+    scope: Scope,
+    where: Where = None,
+    as_of: AsOf = None,
+    most: Annotated[int | None, typer.Option(min=1, help="The most memories, the newest ones; 500 by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print what is known, by topics, newest first, as Markdown with the ids of the memories.
+
+    Records are grouped by their tags, and those without tags by their meaning. What an assistant said is left out.
+    """
+    from mlret.index.filtering.filters import parse_filter
+
+    condition = parse_filter(where or [])
+    check_here(store, bool(where), "--where")
+    how: Any = {"as_of": as_of} | ({} if most is None else {"most": most})
+    how |= {"where": condition} if condition else {}  # which only a folder takes
+    with opened_memory(store) as memory:
+        found = memory.profile(read_scope(scope), **how)
+    if as_json:
+        print_json(found.as_json())
+        return
+    from mlret.cli.tables import printable
+
+    for line in found.text.splitlines():
+        typer.echo(printable(line))
+    if found.left:
+        typer.echo(f"{counted(found.left, 'older memory', 'older memories')} left out: give --most", err=True)
+
+
+def watch(
+    store: Place,
+    scope: Scope,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="CURSOR", help="Begin behind the change that was printed with this cursor."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Begin with the first change of all.")] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="End after this many seconds without a change; 0 prints what there is. Default: never."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each change, in a line.")] = False,
+) -> None:
+    """Print what changes in a scope, as it changes, also by other programs: time, change, id, operation and cursor.
+
+    By default it begins with the changes from now on, and ends with Ctrl-C.
+    """
+    from mlret.errors import InputError
+
+    if everything and after is not None:
+        raise InputError("give --all or --after, not both")
+    with opened_memory(store) as memory:
+        for event in memory.watch(read_scope(scope), after="" if everything else after, timeout=timeout):
+            if as_json:
+                values = {"kind": event.kind, "id": event.id, "operation": event.operation, "cursor": event.cursor}
+                typer.echo(json.dumps(values | {"at": event.at.isoformat()}, ensure_ascii=False))
+            else:
+                line = f"{event.at:%Y-%m-%d %H:%M:%S}Z  {event.kind:<9} {event.id}"
+                typer.echo(f"{line}  (operation {event.operation}, cursor {event.cursor})")
 
 
 def history(store: Place, scope: Scope, id: Id, as_json: Json = False) -> None:

@@ -82,6 +82,34 @@ def test_a_memory_from_adding_to_erasing(store: list[str], model: list[str], tmp
     assert as_json("list", *store) == []
 
 
+def test_pages_profile_and_changes_are_printed(store: list[str], model: list[str]) -> None:
+    run("add", "-", *store, *model, "-t", "pet", stdin="warm rain\nseven dogs\nthe cat sat on a mat\n")
+    first = CliRunner().invoke(app, ["memory", "list", *store, "--limit", "2", "--json"])
+    ids = [one["id"] for one in json.loads(first.stdout)]
+    cursor = first.stderr.split("--after ")[1].strip()
+    rest = CliRunner().invoke(app, ["memory", "list", *store, "--after", cursor, "--json"])
+    ids += [one["id"] for one in json.loads(rest.stdout)]
+    assert (ids, rest.stderr) == ([one["id"] for one in as_json("list", *store)], "")
+
+    printed = run("profile", *store)
+    assert printed.startswith("## pet\n") and all(f"[{id}]" in printed for id in ids)
+    assert [len(topic["records"]) for topic in as_json("profile", *store)["topics"]] == [3]
+    few = CliRunner().invoke(app, ["memory", "profile", *store, "--most", "1"])
+    assert few.stdout.count("\n- ") == 1 and few.stderr == "2 older memories left out: give --most\n"
+
+    def watched(*arguments: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in run("watch", *store, "--timeout", "0", "--json", *arguments).splitlines()]
+
+    every = watched("--all")
+    assert [(one["kind"], one["id"]) for one in every] == [("added", id) for id in ids]
+    run("delete", ids[0], *store)
+    assert [one["kind"] for one in watched("--after", every[-1]["cursor"])] == ["deleted"]
+    assert watched() == []
+    assert f"deleted   {ids[0]}" in run("watch", *store, "--timeout", "0", "--all")
+    for wrong in (["--all", "--after", cursor], ["--after", "AAAA"]):
+        refuse("watch", *store, "--timeout", "0", *wrong)
+
+
 def test_a_store_is_divided_when_it_is_made(model: list[str], tmp_path: Path) -> None:
     store = ["--store", str(tmp_path / "m")]
     acme, blue = ([*store, "--scope", "user=u1", "--scope", f"tenant={tenant}"] for tenant in ("acme", "blue"))

@@ -243,7 +243,11 @@ def test_messages_are_stored_as_the_library_stores_them(anna: httpx2.Client, tmp
                 assert found[name] == record.as_json()[name], name
     again = anna.post("/v1/memories", json=body, headers={"Idempotency-Key": "chat"})
     assert again.json() == added
-    problem(anna.post("/v1/memories", json={**body, "facts": []}, headers={"Idempotency-Key": "chat"}), 422)
+    problem(
+        anna.post("/v1/memories", json={**body, "facts": []}, headers={"Idempotency-Key": "chat"}),
+        422,
+        "Idempotency-Key",
+    )
     count = len(anna.get("/v1/memories").json()["memories"])
     assert count == len(TEXTS) + 4
     anna.post("/v1/memories:undo", json={"operation": added["results"][0]["operation"]})
