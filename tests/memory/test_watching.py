@@ -77,7 +77,7 @@ def test_changes_are_read_in_pages(tmp_path: Path) -> None:
     for name in "abcde":
         made.add(memory, f"text {name}", ANNA, id=name)
         made.add(memory, f"text {name}", BOB, id=f"of Bob {name}")
-    memory.feedback("text", ["b"], ANNA)  # no event
+    memory.link("b", "about", "a", ANNA)  # no event
     found, after = [], ""
     while True:
         page = changes(memory, ANNA, after, 2)

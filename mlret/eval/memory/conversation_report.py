@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +21,7 @@ from mlret.eval.report import Figures, Picture, Report, source_of
 from mlret.eval.retrieval import AVERAGE
 from mlret.eval.significance import bootstrap_interval
 from mlret.memory.memory import Memory
+from mlret.memory.results import Found
 from mlret.reporting import plots
 from mlret.reporting.table import ResultTable, percent
 
@@ -92,11 +95,68 @@ def ask_all(
     encoder: Encoder, conversations: Sequence[Conversation], variants: Sequence[Variant] = VARIANTS
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Return the scores of each way to ask: variant -> metric -> ``(q,)``, from 0 to 1."""
+    asked = asked_in(encoder, conversations)
+    found: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for compared in dict.fromkeys(one.compared for one in variants):
+        with remembering(encoder, conversations, compared=compared) as memory:
+            for variant in variants:
+                if variant.compared != compared:
+                    continue
+                rows = []
+                for one in asked:
+                    hits = one.hits(memory, _DEPTH, mode=variant.mode, ranking=variant.ranking)
+                    ids = [id for hit in hits for id in (hit.id, *hit.also)]
+                    rows.append(evidence_scores(ids, one.evidence))
+                found[variant.name] = dict(zip(METRICS, np.array(rows).T, strict=True))
+    return {variant.name: found[variant.name] for variant in variants}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, and what answers it.
+
+    Attributes
+    ----------
+    talk, text, language
+        Id of the conversation, and the question.
+    evidence
+        Ids of the turns that answer it.
+    vector
+        Its vector, ``(dims,)`` float32.
+    now
+        When it is asked.
+    """
+
+    talk: str
+    text: str
+    language: str
+    evidence: tuple[str, ...]
+    vector: NDArray[np.float32]
+    now: datetime
+
+    def hits(self, memory: Memory, k: int, **how: Any) -> Found:
+        """Ask a memory that :func:`remembering` yields."""
+        return memory.search(self.text, _SCOPE, k, language=self.language, now=self.now, vector=self.vector, **how)
+
+
+def asked_in(encoder: Encoder, conversations: Sequence[Conversation]) -> list[Asked]:
+    """Return the questions of conversations, asked a month after the last of them."""
+    asked = [(question, talk) for talk in conversations for question in talk.questions]
+    vectors = encoder.encode_query([one.text for one, _ in asked], language=[talk.language for _, talk in asked])
+    now = max(at for talk in conversations for _, at, _ in talk.turns()) + timedelta(days=30)
+    return [
+        Asked(talk.id, one.text, talk.language, tuple(f"{talk.id}/{place}" for place in one.evidence), vector, now)
+        for (one, talk), vector in zip(asked, vectors, strict=True)
+    ]
+
+
+def turns_of(conversations: Sequence[Conversation]) -> list[dict[str, Any]]:
+    """Return all turns, in the order of their times, as items for :meth:`mlret.memory.memory.Memory.add_batch`."""
     turns = sorted(
         ((at, talk, place, turn) for talk in conversations for place, at, turn in talk.turns()),
         key=lambda one: one[0],
     )
-    items = [
+    return [
         {
             "id": f"{talk.id}/{place}",
             "text": turn.text,
@@ -107,28 +167,35 @@ def ask_all(
         }
         for at, talk, place, turn in turns
     ]
-    vectors = encoder.encode_document(
-        [turn.text for *_, turn in turns], language=[talk.language for _, talk, *_ in turns]
-    )
-    asked = [(question, talk) for talk in conversations for question in talk.questions]
-    queries = encoder.encode_query([one.text for one, _ in asked], language=[talk.language for _, talk in asked])
-    now = turns[-1][0] + timedelta(days=30)
-    found: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for compared in dict.fromkeys(one.compared for one in variants):
-        with TemporaryDirectory() as folder, Memory.open(Path(folder) / "memory", encoder) as memory:
-            stored = [{**item, "vector": vector} for item, vector in zip(items, vectors, strict=True)]
-            memory.add_batch(stored, _SCOPE, dedupe=compared)
-            for variant in variants:
-                if variant.compared != compared:
-                    continue
-                rows = []
-                for (question, talk), vector in zip(asked, queries, strict=True):
-                    how: dict[str, Any] = {"mode": variant.mode, "ranking": variant.ranking, "vector": vector}
-                    hits = memory.search(question.text, _SCOPE, k=_DEPTH, language=talk.language, now=now, **how)
-                    ids = [id for hit in hits for id in (hit.id, *hit.also)]
-                    rows.append(evidence_scores(ids, [f"{talk.id}/{place}" for place in question.evidence]))
-                found[variant.name] = dict(zip(METRICS, np.array(rows).T, strict=True))
-    return {variant.name: found[variant.name] for variant in variants}
+
+
+@contextmanager
+def remembering(
+    encoder: Encoder,
+    conversations: Sequence[Conversation],
+    vectors: NDArray[np.float32] | None = None,
+    *,
+    compared: bool = True,
+) -> Iterator[Memory]:
+    """Yield a memory that holds all turns of conversations.
+
+    Parameters
+    ----------
+    encoder, conversations
+        The encoder and the conversations.
+    vectors
+        ``(n, dims)``: vectors of the turns in the order of :func:`turns_of`; by default those of their texts.
+    compared
+        Whether turns are compared with the records before them.
+    """
+    items = turns_of(conversations)
+    if vectors is None:
+        texts, languages = ([item[name] for item in items] for name in ("text", "language"))
+        vectors = encoder.encode_document(texts, language=languages)
+    with TemporaryDirectory() as folder, Memory.open(Path(folder) / "memory", encoder) as memory:
+        stored = [{**item, "vector": vector} for item, vector in zip(items, vectors, strict=True)]
+        memory.add_batch(stored, _SCOPE, dedupe=compared)
+        yield memory
 
 
 def evidence_scores(ids: Sequence[str], evidence: Sequence[str]) -> list[float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +13,7 @@ from mlret.memory.watching import EventKind
 from mlret.serve.mcp.memory_tools import InScope, minute
 from mlret.serve.mcp.tool import DATA, Answer, Tool, quoted, scope_given
 from mlret.serve.operations import memory_reading as reading
-from mlret.serve.operations.invalid_values import about
+from mlret.serve.operations.invalid_values import invalid
 from mlret.serve.operations.service import Service
 from mlret.serve.problems import Problem
 from mlret.serve.schemas.memory_models import Instant
@@ -80,7 +82,7 @@ class ChangesResult(BaseModel):
 
 async def _profile(service: Service, principal: Principal, wanted: ProfileArguments) -> Answer:
     scope_given(principal, "read", wanted.bound())
-    with about("as_of"):
+    with _argument("as_of"):
         found = await reading.profile_of(service, principal, wanted.bound(), wanted.as_of, wanted.most)
     result = ProfileResult.model_validate(found.as_json())
     lines = []
@@ -94,18 +96,24 @@ async def _profile(service: Service, principal: Principal, wanted: ProfileArgume
 
 async def _changes(service: Service, principal: Principal, wanted: ChangesArguments) -> Answer:
     scope_given(principal, "read", wanted.bound())
-    try:
+    with _argument("after"):
         found = await reading.changes_of(service, principal, wanted.bound(), wanted.after, wanted.limit)
-    except Problem as error:
-        if error.field != "after":
-            raise
-        fix = "Give the value of `next` of an earlier call, or an empty text for all changes."
-        raise Problem("invalid", error.detail, field="/after", place="body", fix=fix) from error
     listed = [Change.model_validate({**asdict(one), "at": one.at.isoformat()}) for one in found.events]
     result = ChangesResult(changes=listed, next=found.next, more=found.more)
     lines = [f"{minute(one.at)} {one.kind}: [{one.id}], operation {one.operation}" for one in listed]
     lines.append(f"Continue with after={found.next}" + (": there are more." if found.more else "."))
     return Answer(result, "\n".join(lines))
+
+
+@contextmanager
+def _argument(name: str) -> Iterator[None]:
+    """Say of the problem of a parameter of a request that it is about an argument."""
+    try:
+        yield
+    except Problem as error:
+        if error.field != name:
+            raise
+        raise invalid(error.detail, [name]) from error
 
 
 OVERVIEW_TOOLS: tuple[Tool[Any], ...] = (

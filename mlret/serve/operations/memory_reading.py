@@ -30,6 +30,7 @@ from mlret.serve.operations.cursors import row_of
 from mlret.serve.operations.explaining import Explanation, explain
 from mlret.serve.operations.invalid_values import about, invalid
 from mlret.serve.operations.service import Service
+from mlret.serve.problems import Problem
 from mlret.serve.security.principal import Principal
 
 
@@ -236,12 +237,15 @@ async def profile_of(
 
     Raises
     ------
-    InputError
-        If ``as_of`` is not an instant, or ``most`` is below 1.
+    Problem
+        If ``as_of`` is not an instant.
     """
     served, bound = service.memory(principal, "read", scope)
     if as_of is not None:
-        times.read_instant(as_of, "as_of")
+        try:
+            times.read_instant(as_of, "as_of")
+        except InputError as error:
+            raise Problem("invalid", str(error), field="as_of", place="query") from error
     return await served.handle.read(lambda memory: memory.profile(bound, as_of=as_of, most=most))
 
 

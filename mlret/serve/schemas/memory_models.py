@@ -143,16 +143,17 @@ class Conversation(_Shared, _Deduped):
 
 
 def _form(value: Any) -> str:
+    """Return the name of the form of a request, which is no name of a field: it is left out of errors."""
     given = value if isinstance(value, dict) else getattr(value, "model_fields_set", {})
     if "text" in given:
         return "one"
-    return next((form for form in ("memories", "messages") if form in given), "one")
+    return "many" if "memories" in given else "conversation" if "messages" in given else "one"
 
 
 MemoriesIn = Annotated[
     Annotated[OneMemory, Tag("one")]
-    | Annotated[ManyMemories, Tag("memories")]
-    | Annotated[Conversation, Tag("messages")],
+    | Annotated[ManyMemories, Tag("many")]
+    | Annotated[Conversation, Tag("conversation")],
     Discriminator(_form),
 ]
 

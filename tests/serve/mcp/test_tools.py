@@ -131,7 +131,6 @@ def test_the_description_names_only_the_indexes_that_the_token_may_use(server: R
         ("memory_add", {"memories": [{"text": "a"}, {"text": "b", "importance": 2}]}, "/memories/1/importance", "1"),
         ("memory_add", {"memories": [{"text": "a"}, {"text": "b", "event_time": "soon"}]}, "/memories/1", "soon"),
         ("memory_add", {"memories": [{"text": "a", "event_end": "2026-01-01T00:00Z"}]}, "/memories/0", "event_time"),
-        ("memory_add", {}, None, "memories or messages"),
         ("memory_add", {"messages": [{"role": "user"}]}, "/messages/0/content", "it is needed"),
         ("memory_add", {"messages": [{"role": "user", "content": "a", "time": "soon"}]}, "/messages/0", "soon"),
         ("memory_profile", {"as_of": "yesterday"}, "/as_of", "yesterday"),
@@ -150,6 +149,13 @@ def test_an_error_names_the_argument_and_what_to_do(
     assert f"Argument: {field}\n" in text, text
     assert words in text
     assert "What to do: " in text
+
+
+def test_texts_or_messages_are_added_and_not_both(anna: Agent) -> None:
+    message = {"role": "user", "content": "a"}
+    for arguments in ({}, {"memories": [{"text": "a"}], "messages": [message]}):
+        assert "memories or messages" in anna.refused("memory_add", **arguments)
+    assert "of messages" in anna.refused("memory_add", memories=[{"text": "a"}], session="monday")
 
 
 def test_an_error_of_an_index_names_those_that_may_be_used_and_the_document_that_is_wrong(server: Running) -> None:
