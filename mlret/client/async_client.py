@@ -340,10 +340,7 @@ class AsyncClientMemory(_Handle):
     ) -> AsyncIterator[MemoryEvent]:
         """Yield what changes in a scope, as :meth:`mlret.client.client.ClientMemory.watch` does.
 
-        Parameters
-        ----------
-        scope, after, timeout, poll
-            As for :meth:`mlret.memory.memory.Memory.watch`.
+        The parameters are those of :meth:`mlret.memory.memory.Memory.watch`.
         """
         check_seconds(timeout, poll)
         last = time.monotonic()

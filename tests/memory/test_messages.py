@@ -78,18 +78,25 @@ def test_the_same_messages_again_are_repetitions_and_their_facts_too(memory: Mem
 def test_nothing_is_stored_if_a_message_or_a_fact_is_wrong(memory: Memory) -> None:
     wrong: list[tuple[Any, str]] = [
         ([*CHAT, {"role": "user"}], "message 5: no turn of a chat"),
-        ([{"role": "user", "content": "x", "time": "2026-05-04T09:00"}], "message 1: .*zone"),
+        ([{"role": "user", "content": "x", "time": "2026-05-04T09:00"}], "message 1: .*zone.* for UTC$"),
+        ([{"role": "user", "content": "x", "time": 1_777_878_060_000}], "message 1: .*not milliseconds"),
+        ([{"role": "user", "content": "x", "time": float("nan")}], "message 1: .*seconds since 1970"),
+        ([{"role": "user", "content": "x", "lang": ["de"]}], "message 1: the language is list"),
         ({"role": "user", "content": "x"}, "list of messages"),
     ]
     for messages, reason in wrong:
         with pytest.raises(InputError, match=reason):
             memory.add(messages=messages, user="anna")
-    for facts, reason in (
+    bad: list[tuple[Any, str]] = [
         ("one text", "return a list"),
+        (None, "one NoneType; return a list"),
+        ([5], "fact 1 .* is int"),
+        ([{"text": "x", "messages": 1.5}], "positions from 0 to 2"),
         ([{"text": "x", "messages": [3]}], "positions from 0 to 2"),
         ([{"text": "x", "levl": 1}], "fact 1 .*'levl'"),
         ([{"text": "x", "derived_from": "y"}], "'messages'"),
-    ):
+    ]
+    for facts, reason in bad:
         with pytest.raises(InputError, match=reason):
             memory.add(messages=CHAT, user="anna", extract=lambda _, facts=facts: facts)
     with pytest.raises(InputError, match="a text or messages"):

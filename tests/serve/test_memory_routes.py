@@ -309,6 +309,8 @@ def test_changes_are_read_page_by_page_and_from_now_on(anna: httpx2.Client, serv
         ({"messages": [CHAT[0], {"role": "user"}]}, 422, "/messages/1/content"),
         ({"messages": [CHAT[0], {**CHAT[0], "time": "soon"}]}, 422, "/messages/1"),
         ({"messages": [CHAT[0], {**CHAT[0], "time": "2026-05-04T09:00:00"}]}, 422, "/messages/1"),
+        ({"messages": [CHAT[0], {**CHAT[0], "time": 1777878060000}]}, 422, "/messages/1"),
+        ({"messages": [CHAT[0], {"role": "user", "content": "a", "lang": ["de"]}]}, 422, "/messages/1"),
         ({"messages": CHAT, "vector": [1.0]}, 422, "/vector"),
         ({"messages": CHAT, "facts": [{"text": "a"}, {"text": " "}]}, 422, "/facts/1"),
         ({"messages": CHAT, "facts": [{"text": "a", "messages": [3]}]}, 422, "/facts/0/messages"),

@@ -239,6 +239,10 @@ def _joined(store: MemoryStore, one: _Arriving, scope: Scope) -> Step | None:
     return Step(one.id, changes=changes) if changes else None
 
 
+ZONE_HINT = " (`zone=…` names the zone of times that lack one)"
+"""The end of an error about a time that :func:`read_chat` was given no zone for."""
+
+
 def read_chat(
     lines: Iterable[Mapping[str, Any]], *, session: str | None = None, zone: tzinfo | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -277,7 +281,7 @@ def read_chat(
         item: dict[str, Any] = {"text": text, "source": {"role": line["role"]}}
         conversation = _first(line, ("session", "session_id", "conversation_id"))
         item["session"] = session if conversation is None else str(conversation)
-        item["language"] = _first(line, ("language", "lang"))
+        item["language"] = _code(_first(line, ("language", "lang")), where)
         when = _first(line, ("time", "timestamp", "created_at", "create_time"))
         if when is not None:
             item["event_time"] = _when(when, zone, where)
@@ -297,14 +301,25 @@ def _content(content: object, where: str) -> str:
 
 def _when(value: object, zone: tzinfo | None, where: str) -> datetime:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, UTC)
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (ValueError, OverflowError, OSError) as error:  # Which of them, depends on how far off it is.
+            raise InputError(
+                f"{where}: time is {value}; give ISO 8601, or seconds since 1970, not milliseconds"
+            ) from error
     try:
         if isinstance(value, str) and zone is not None:
             read = datetime.fromisoformat(value)
             return read if read.utcoffset() is not None else read.replace(tzinfo=zone)
         return read_instant(value, "time")  # type: ignore[arg-type]
     except (ValueError, InputError) as error:
-        raise InputError(f"{where}: {error} (`zone=…` names the zone of times that lack one)") from error
+        raise InputError(f"{where}: {error}{ZONE_HINT}") from error
+
+
+def _code(value: object, where: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise InputError(f"{where}: the language is {type(value).__name__}; give a code such as 'sw'")
 
 
 def _first(line: Mapping[str, Any], names: Sequence[str]) -> Any:

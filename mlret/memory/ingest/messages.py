@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mlret.errors import InputError
-from mlret.memory.ingest.import_export import read_chat
+from mlret.memory.ingest.import_export import ZONE_HINT, read_chat
 from mlret.memory.ingest.inputs import read_item
 from mlret.memory.storage.drafts import Draft
 
@@ -101,7 +101,7 @@ def _turn(message: Message, session: str | None) -> dict[str, Any] | None:
     try:
         return next(read_chat([message], session=session), None)
     except InputError as error:
-        raise InputError(str(error).removeprefix("line 1: ")) from error
+        raise InputError(str(error).removeprefix("line 1: ").removesuffix(ZONE_HINT)) from error
 
 
 def extracted_from(messages: Sequence[Message], extract: ExtractFacts) -> list[Mapping[str, Any]]:
@@ -112,10 +112,15 @@ def extracted_from(messages: Sequence[Message], extract: ExtractFacts) -> list[M
     InputError
         If it returns anything but a list of texts and dicts.
     """
-    facts = extract(messages)
-    if isinstance(facts, str | Mapping):
+    facts: Any = extract(messages)
+    if isinstance(facts, str | Mapping) or not isinstance(facts, Iterable):
         raise InputError(f"extract returned one {type(facts).__name__}; return a list of facts")
-    return [{"text": fact} if isinstance(fact, str) else dict(fact) for fact in facts]
+    found: list[Mapping[str, Any]] = []
+    for number, fact in enumerate(facts, start=1):
+        if not isinstance(fact, str | Mapping):
+            raise InputError(f"fact {number} that extract returned is {type(fact).__name__}; return texts or dicts")
+        found.append({"text": fact} if isinstance(fact, str) else fact)
+    return found
 
 
 def read_facts(facts: Iterable[Mapping[str, Any]], turns: Sequence[Draft]) -> list[Draft]:
@@ -179,7 +184,7 @@ def read_fact(fact: Mapping[str, Any], turns: Sequence[Draft]) -> Draft:
 def _places(given: Any, count: int) -> Sequence[int]:
     if given is None:
         return range(count)
-    places = [given] if isinstance(given, int) else list(given)
+    places = [given] if isinstance(given, int) else list(given) if isinstance(given, Iterable) else []
     if not places or not all(type(one) is int and 0 <= one < count for one in places):
         raise InputError(f"'messages' is {given!r}; give positions from 0 to {count - 1}")
     return places
