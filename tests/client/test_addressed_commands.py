@@ -81,6 +81,10 @@ def test_a_memory_on_a_server_is_used_as_one_in_a_folder(
         assert "Pili" in run("memory", "get", "--store", place, "-s", user, id)
         assert len(run("memory", "history", "--store", place, "-s", user, id, "--json")["versions"]) == 2
         assert [one["id"] for one in run("memory", "list", "--store", place, "-s", user, "--json")] == [id]
+        assert run("memory", "profile", "--store", place, "-s", user).startswith("## pet\n- ")
+        assert run("memory", "profile", "--store", place, "-s", user, "--json")["left"] == 0
+        watched = run("memory", "watch", "--store", place, "-s", user, "--all", "--timeout", 0)
+        assert [line.split()[2] for line in watched.splitlines()] == ["added", "updated"]
         run("memory", "delete", "--store", place, "-s", user, id)
         assert run("memory", "list", "--store", place, "-s", user, "--json") == []
         assert "no record" in run("memory", "get", "--store", place, "-s", user, "none", code=2)
