@@ -66,6 +66,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "ccp-no-dropout": {"dropout": False},
     "ccp-no-keep": {"keep": 0.0},
     "ranking": {"objective": "ranking", "learning_rate": 1e-3, "keep": 0.0},
+    "ranking-144": {"objective": "ranking", "learning_rate": 1e-3, "keep": 0.0, "pairs": 144},
+    "ranking-144-ccp": {"objective": "ranking", "learning_rate": 1e-3, "keep": 0.0, "pairs": 144, "context": True},
+    "ranking-ccp": {"objective": "ranking", "learning_rate": 1e-3, "keep": 0.0, "context": True},
 }
 BASE: dict[str, Any] = {
     "objective": "ccp",
@@ -78,6 +81,8 @@ BASE: dict[str, Any] = {
     "temperature": 0.05,
     "learning_rate": 1e-4,
     "foreign_bank": False,
+    "pairs": None,
+    "context": False,
     "batch_size": 64,
 }
 # What is trained, and how: a linear map of the vectors, or the adapters of the last layers.
@@ -295,6 +300,7 @@ def loss_of(
     language: Language | VectorLanguage,
     frozen: Tensor,
     train_rows: np.ndarray[Any, Any],
+    seed: int,
 ) -> tuple[nn.Module, Callable[[ContextBatch], Tensor]]:
     """Return the module of an objective and the function from a batch to its loss."""
     upper, states = language.upper, language.states
@@ -302,7 +308,7 @@ def loss_of(
     context = ContextLoss(
         dims,
         projection=settings["projection"],
-        bank=settings["bank"] if settings["objective"] in ("ccp", "inverse-cloze") else 0,
+        bank=settings["bank"] if settings["objective"] in ("ccp", "inverse-cloze") or settings["context"] else 0,
         temperature=settings["temperature"],
         asymmetric_batch_norm=settings["asymmetric_batch_norm"],
     )
@@ -313,6 +319,7 @@ def loss_of(
     foreign = torch.from_numpy(np.concatenate([study.pivot, *study.others.values()]))
     english = torch.from_numpy(study.english)
     objective = settings["objective"]
+    pair_rows = np.sort(np.random.default_rng(seed).permutation(train_rows)[: settings["pairs"]])
 
     def loss(batch: ContextBatch) -> Tensor:
         upper.train(settings["dropout"])
@@ -324,12 +331,16 @@ def loss_of(
         if masked is not None and isinstance(language, Language):
             return kept + masked([language.ids[row] for row in batch.rows])
         if objective == "ranking":
-            scores = unit @ english[torch.from_numpy(train_rows)].T / settings["temperature"]
-            target = torch.from_numpy(np.searchsorted(train_rows, batch.rows))
+            has = np.isin(batch.rows, pair_rows)
+            rows, texts_of_pairs = batch.rows[has], unit[torch.from_numpy(has)]
+            scores = texts_of_pairs @ english[torch.from_numpy(pair_rows)].T / settings["temperature"]
+            target = torch.from_numpy(np.searchsorted(pair_rows, rows))
+            translations = english[torch.from_numpy(rows)]
             reverse, _ = info_nce(
-                english[torch.from_numpy(batch.rows)], unit, own, temperature=settings["temperature"], own_side=False
+                translations, texts_of_pairs, own[: len(rows)], temperature=settings["temperature"], own_side=False
             )
-            return kept + (functional.cross_entropy(scores, target) + reverse) / 2
+            ranked = (functional.cross_entropy(scores, target) + reverse) / 2
+            return kept + ranked + (context.of_batch(embeddings, batch) if settings["context"] else 0)
         if objective == "simcse":
             return kept + context(embeddings, upper(texts), own)
         if objective == "inverse-cloze":
@@ -473,7 +484,7 @@ def train_row(
     if settings["objective"] != "none":
         frozen = language.vectors(range(len(language.states)))
         torch.manual_seed(seed)
-        objective, loss = loss_of(settings, study, language, frozen, train_rows)
+        objective, loss = loss_of(settings, study, language, frozen, train_rows, seed)
         text = OrderedText(study.texts["eng"], study.document)
 
         def note(step: int, value: float) -> None:

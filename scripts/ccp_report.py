@@ -51,6 +51,9 @@ ROW_NAMES = {
     "ccp-no-dropout": "CCP, no dropout",
     "ccp-no-keep": "CCP, old vectors not kept",
     "ranking": "translation ranking on pairs",
+    "ranking-ccp": "translation ranking on pairs, and CCP",
+    "ranking-144": "translation ranking on 144 pairs",
+    "ranking-144-ccp": "translation ranking on 144 pairs, and CCP",
 }
 LEVEL_NAMES = {"vectors": "A linear map of the vectors", "layers": "Adapters of the last two layers"}
 _COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#000000")
@@ -244,7 +247,7 @@ def draw_rows(levels: dict[str, Runs], path: Path) -> None:
         rows.sort(key=lambda row, runs=runs, languages=languages: statistics.mean(runs.gains(row, languages)))
         for place, row in enumerate(rows):
             gains = runs.gains(row, languages)
-            colour = _COLOURS[2] if row == "ranking" else _COLOURS[0] if row == "ccp" else "#777777"
+            colour = _COLOURS[2] if row.startswith("ranking") else _COLOURS[0] if row == "ccp" else "#777777"
             axes.plot([min(gains), max(gains)], [place, place], color=colour, linewidth=2, alpha=0.5)
             axes.plot(gains, [place] * len(gains), "|", color=colour, markersize=9)
             axes.plot(statistics.mean(gains), place, "o", color=colour)
