@@ -1,10 +1,10 @@
 """Write the tables and pictures of the study of adaptation by monolingual text.
 
     python scripts/ccp_report.py [--runs runs/ccp-adaptation] [--curves runs/ccp-curves]
-        [--output eval/results/ccp-adaptation]
+        [--weights runs/ccp-weights] [--output eval/results/ccp-adaptation]
 
-Reads what `ccp_adaptation.py` and `ccp_curves.py` have measured, and writes `runs.json`, `tables.md`, `rows.png`,
-`languages.png`, `curves.json` and `curves.png`.
+Reads what `ccp_adaptation.py`, `ccp_curves.py` and `ccp_weights.py` have measured, and writes `tables.md`, `runs.json`,
+`curves.json`, `weights.json`, `rows.png`, `languages.png` and `curves.png`.
 """
 
 from __future__ import annotations
@@ -222,6 +222,18 @@ def tatoeba_table(levels: dict[str, Runs]) -> list[str]:
     return _table(["language", "trained", "before", "CCP", "SimCSE", ROW_NAMES["ranking"]], body) if body else []
 
 
+def weights_table(found: Sequence[Run]) -> list[str]:
+    """Return the table of adaptations of shared weights: the gain of the language, and the change of the others."""
+    body = []
+    for run in found:
+        changes = {code: value - run["before"][code] for code, value in run["after"].items()}
+        others = [change for code, change in changes.items() if code != run["language"]]
+        cells = [f"{changes[run['language']]:+.1f}", _signed([statistics.mean(others)]), f"{min(others):+.1f}"]
+        cells.append(f"{run['context_after'] - run['context_before']:+.1f}")
+        body.append([run["row"], run["language"], *cells])
+    return _table(["row", "language", "gained", "others, mean", "others, worst", "held-out context"], body)
+
+
 def curve_table(found: Sequence[Run]) -> list[str]:
     """Return the table of the last points of the curves, a row for each variant and batch size."""
     body = []
@@ -347,11 +359,14 @@ def _save(figure: Any, path: Path) -> None:
 def main(
     runs: Annotated[Path, typer.Option(help="What ccp_adaptation.py has written.")] = Path("runs/ccp-adaptation"),
     curves: Annotated[Path, typer.Option(help="What ccp_curves.py has written.")] = Path("runs/ccp-curves"),
+    weights: Annotated[Path, typer.Option(help="What ccp_weights.py has written.")] = Path("runs/ccp-weights"),
     output: Annotated[Path, typer.Option()] = Path("eval/results/ccp-adaptation"),
 ) -> None:
     """Write the tables and pictures of all finished runs."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob("*.json"))]
-    of_curves = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(curves.glob("*.json"))]
+    found, of_curves, of_weights = (
+        [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+        for folder in (runs, curves, weights)
+    )
     output.mkdir(parents=True, exist_ok=True)
     levels = {level: Runs(found, level) for level in LEVELS}
     lines = [
@@ -365,6 +380,7 @@ def main(
         "Calibrations, vectors": calibration_table(levels["vectors"]),
         "By language": language_table(levels["vectors"], levels["layers"]),
         "Tatoeba": tatoeba_table(levels),
+        "Shared weights of the last two layers": weights_table(of_weights) if of_weights else [],
         "Collapse and leakage": curve_table(of_curves) if of_curves else [],
     }
     for title, table in sections.items():
@@ -375,6 +391,8 @@ def main(
     draw_rows(levels, output / "rows.png")
     if levels["layers"].languages("ranking"):
         draw_languages(levels["layers"], output / "languages.png")
+    if of_weights:
+        write_text_atomically(output / "weights.json", json.dumps(of_weights))
     if of_curves:
         write_text_atomically(output / "curves.json", json.dumps(of_curves))
         draw_curves(of_curves, output / "curves.png")
