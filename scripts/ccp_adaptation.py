@@ -1,14 +1,14 @@
 """Measure what ordered monolingual text is worth to the bundled encoder: adapters trained by CCP and by its rivals.
 
-    python scripts/ccp_adaptation.py run --data DIR [--runs runs/ccp-adaptation] [--cache FOLDER]
+    python scripts/ccp_adaptation.py --data DIR [--runs runs/ccp-adaptation] [--cache FOLDER]
         [--level vectors|layers] [--rows ccp,simcse,...] [--languages ton,wol,...] [--seeds 0,1,2]
-    python scripts/ccp_adaptation.py report [--runs ...] [--output eval/results/ccp-adaptation]
+    python scripts/ccp_report.py [--runs ...] [--curves ...] [--output eval/results/ccp-adaptation]
 
 Each run is a row, a language and a seed, and writes one file; a run whose file exists is skipped, so an interrupted
 study is resumed by the same command. Text is the first four fifths of the documents of NTREX-128 in the language, and
-a tenth of these is held out; the test is the last fifth. The English side is read by `ranking` and `linear-pairs`
-only, and to measure. The pivot of the calibrations is other English text. --cache keeps the states of the frozen
-layers, which take most of the time.
+a tenth of these is held out; the test is the last fifth, and Tatoeba where it has the language. The English side is
+read by `ranking` and by the linear map on pairs only, and to measure. The pivot of the calibrations is other English
+text. --cache keeps the states of the frozen layers, which take most of the time.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "ccp-no-dropout": {"dropout": False},
     "ccp-no-keep": {"keep": 0.0},
     "ranking": {"objective": "ranking", "learning_rate": 1e-3, "keep": 0.0},
+    "ranking-144": {"objective": "ranking", "learning_rate": 1e-3, "keep": 0.0, "pairs": 144},
+    "ranking-144-ccp": {"objective": "ranking", "learning_rate": 1e-3, "keep": 0.0, "pairs": 144, "context": True},
+    "ranking-ccp": {"objective": "ranking", "learning_rate": 1e-3, "keep": 0.0, "context": True},
 }
 BASE: dict[str, Any] = {
     "objective": "ccp",
@@ -78,22 +81,21 @@ BASE: dict[str, Any] = {
     "temperature": 0.05,
     "learning_rate": 1e-4,
     "foreign_bank": False,
+    "pairs": None,
+    "context": False,
     "batch_size": 64,
 }
 # What is trained, and how: a linear map of the vectors, or the adapters of the last layers.
 LEVELS: dict[str, dict[str, Any]] = {
     "vectors": {"layers": 0, "steps": 300, "batch_size": 256, "learning_rate": 1e-3},
-    "layers": {"layers": 2, "steps": 200},
+    "layers": {"layers": 2, "steps": 100},
 }
-# The calibrations of the tables, see :func:`calibrated`, and the best linear map that pairs allow.
-STEPS = ["none", "own shift", "own map", "shift", "shift, scale", "whiten", "whiten by pivot", "linear map on pairs"]
+# The languages outside that Tatoeba has too.
+TATOEBA = ["tuk", "uig", "tat", "fao", "yue"]
 _LAST_FIFTH = 0.8
 _PIVOT_SENTENCES = 1600
 _CLOZE_TOKENS = 128
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
-
-app = typer.Typer(no_args_is_help=True)
-
 
 # ---------------------------------------------------------------------------------------------------------- the text
 
@@ -123,11 +125,25 @@ def pivot_text(data: Path) -> list[str]:
     return sentences
 
 
+def read_tatoeba(data: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """Return the sentences of each language of ``TATOEBA``, and their English translations."""
+    found: dict[str, tuple[list[str], list[str]]] = {code: ([], []) for code in TATOEBA}
+    with gzip.open(data / "tatoeba" / "tatoeba.v1.tsv.gz", "rt", encoding="utf-8") as lines:
+        next(lines)
+        for line in lines:
+            language, _, own, english = line.rstrip("\n").split("\t")
+            if language in found:
+                found[language][0].append(own)
+                found[language][1].append(english)
+    return found
+
+
 class Study:
     """What all runs share: the text, the vectors of English, and where the documents are divided."""
 
     def __init__(self, data: Path, cache: Path | None) -> None:
         self.texts, self.document = read_ntrex(data)
+        self.tatoeba = read_tatoeba(data)
         last = int(self.document.max() + 1)
         self.test = np.flatnonzero(self.document >= int(last * _LAST_FIFTH))
         self.text_rows = np.flatnonzero(self.document < int(last * _LAST_FIFTH))
@@ -140,6 +156,11 @@ class Study:
     def language_vectors(self, code: str) -> Vectors:
         """Return the vectors of all lines of a language as the encoder gives them."""
         return self._vectors(code, self.texts[code])
+
+    def tatoeba_vectors(self, code: str) -> tuple[Vectors, Vectors]:
+        """Return the vectors of the sentences of Tatoeba in a language, and of their English translations."""
+        own, english = self.tatoeba[code]
+        return self._vectors(f"{code}-tatoeba", own), self._vectors(f"{code}-tatoeba-eng", english)
 
     def _vectors(self, name: str, texts: Sequence[str]) -> Vectors:
         path = None if self.cache is None else self.cache / f"{name}.npy"
@@ -176,6 +197,8 @@ class Language:
             self.states = self.upper.lower(self.ids)
             if path is not None:
                 write_atomically(path, lambda target: torch.save(self.states, target))
+        more = self.upper.token_ids(study.tatoeba[code][0]) if code in TATOEBA else []
+        self.tatoeba_states: list[Tensor] = self.upper.lower(more) if more else []
         self._start = [parameter.detach().clone() for parameter in self.upper.adapters]
 
     def reset(self) -> None:
@@ -226,6 +249,9 @@ class VectorLanguage:
     def __init__(self, study: Study, code: str) -> None:
         vectors = torch.from_numpy(study.language_vectors(code))
         self.states: list[Tensor] = list(vectors)
+        self.tatoeba_states: list[Tensor] = (
+            list(torch.from_numpy(study.tatoeba_vectors(code)[0])) if code in TATOEBA else []
+        )
         self.upper = VectorAdapter(vectors.shape[1])
 
     def reset(self) -> None:
@@ -274,6 +300,7 @@ def loss_of(
     language: Language | VectorLanguage,
     frozen: Tensor,
     train_rows: np.ndarray[Any, Any],
+    seed: int,
 ) -> tuple[nn.Module, Callable[[ContextBatch], Tensor]]:
     """Return the module of an objective and the function from a batch to its loss."""
     upper, states = language.upper, language.states
@@ -281,7 +308,7 @@ def loss_of(
     context = ContextLoss(
         dims,
         projection=settings["projection"],
-        bank=settings["bank"] if settings["objective"] in ("ccp", "inverse-cloze") else 0,
+        bank=settings["bank"] if settings["objective"] in ("ccp", "inverse-cloze") or settings["context"] else 0,
         temperature=settings["temperature"],
         asymmetric_batch_norm=settings["asymmetric_batch_norm"],
     )
@@ -292,6 +319,7 @@ def loss_of(
     foreign = torch.from_numpy(np.concatenate([study.pivot, *study.others.values()]))
     english = torch.from_numpy(study.english)
     objective = settings["objective"]
+    pair_rows = np.sort(np.random.default_rng(seed).permutation(train_rows)[: settings["pairs"]])
 
     def loss(batch: ContextBatch) -> Tensor:
         upper.train(settings["dropout"])
@@ -303,12 +331,16 @@ def loss_of(
         if masked is not None and isinstance(language, Language):
             return kept + masked([language.ids[row] for row in batch.rows])
         if objective == "ranking":
-            scores = unit @ english[torch.from_numpy(train_rows)].T / settings["temperature"]
-            target = torch.from_numpy(np.searchsorted(train_rows, batch.rows))
+            has = np.isin(batch.rows, pair_rows)
+            rows, texts_of_pairs = batch.rows[has], unit[torch.from_numpy(has)]
+            scores = texts_of_pairs @ english[torch.from_numpy(pair_rows)].T / settings["temperature"]
+            target = torch.from_numpy(np.searchsorted(pair_rows, rows))
+            translations = english[torch.from_numpy(rows)]
             reverse, _ = info_nce(
-                english[torch.from_numpy(batch.rows)], unit, own, temperature=settings["temperature"], own_side=False
+                translations, texts_of_pairs, own[: len(rows)], temperature=settings["temperature"], own_side=False
             )
-            return kept + (functional.cross_entropy(scores, target) + reverse) / 2
+            ranked = (functional.cross_entropy(scores, target) + reverse) / 2
+            return kept + ranked + (context.of_batch(embeddings, batch) if settings["context"] else 0)
         if objective == "simcse":
             return kept + context(embeddings, upper(texts), own)
         if objective == "inverse-cloze":
@@ -409,7 +441,7 @@ def spread(rows: Vectors) -> dict[str, float]:
     }
 
 
-def measure(study: Study, language: Language | VectorLanguage, seed: int, *, rotate: bool) -> dict[str, Any]:
+def measure(study: Study, code: str, language: Language | VectorLanguage, seed: int, *, rotate: bool) -> dict[str, Any]:
     """Return all that is known about a language with its present adapter."""
     train_rows, held_out = study.split(seed)
     train, held, test = (language.vectors(rows.tolist()).numpy() for rows in (train_rows, held_out, study.test))
@@ -434,10 +466,15 @@ def measure(study: Study, language: Language | VectorLanguage, seed: int, *, rot
     ridge = np.eye(x.shape[1], dtype=np.float32)
     matrix = np.linalg.solve(x.T @ x + ridge, x.T @ y + ridge)
     scores["linear map on pairs"] = {"test": list(accuracy(unit((test - mean) @ matrix), unit(english - other)))}
+    if language.tatoeba_states:
+        own = language.upper.encode(language.tatoeba_states).numpy()
+        scores["none"]["tatoeba"] = list(accuracy(own, study.tatoeba_vectors(code)[1]))
     return {"calibrations": scores, "context": context_accuracy(held, study.document[held_out]), **spread(held)}
 
 
-def train_row(study: Study, language: Language | VectorLanguage, row: str, seed: int, level: str) -> dict[str, Any]:
+def train_row(
+    study: Study, code: str, language: Language | VectorLanguage, row: str, seed: int, level: str
+) -> dict[str, Any]:
     """Train one row on one language, and return its measurements."""
     settings = BASE | LEVELS[level] | ROWS[row]
     steps = settings["steps"]
@@ -447,7 +484,7 @@ def train_row(study: Study, language: Language | VectorLanguage, row: str, seed:
     if settings["objective"] != "none":
         frozen = language.vectors(range(len(language.states)))
         torch.manual_seed(seed)
-        objective, loss = loss_of(settings, study, language, frozen, train_rows)
+        objective, loss = loss_of(settings, study, language, frozen, train_rows, seed)
         text = OrderedText(study.texts["eng"], study.document)
 
         def note(step: int, value: float) -> None:
@@ -465,15 +502,14 @@ def train_row(study: Study, language: Language | VectorLanguage, row: str, seed:
             on_step=note,
         )
     rotate = seed == 0 and row in ("before", "ccp")
-    return {"settings": settings, "curve": curve} | measure(study, language, seed, rotate=rotate)
+    return {"settings": settings, "curve": curve} | measure(study, code, language, seed, rotate=rotate)
 
 
 def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-@app.command()
-def run(
+def main(
     data: Annotated[Path, typer.Option(help="The folder with ntrex128 and mono.")],
     runs: Annotated[Path, typer.Option()] = Path("runs/ccp-adaptation"),
     cache: Annotated[Path | None, typer.Option()] = None,
@@ -499,7 +535,7 @@ def run(
                     layers = LEVELS[level]["layers"]
                     language = Language(study, code, layers, seed) if layers else VectorLanguage(study, code)
                 found = {"level": level, "row": row, "language": code, "seed": seed}
-                found |= train_row(study, language, row, seed, level)
+                found |= train_row(study, code, language, row, seed, level)
                 write_text_atomically(path, json.dumps(found, indent=1))
                 shown = found["calibrations"]
                 print(
@@ -510,67 +546,5 @@ def run(
                 )
 
 
-def _mean_test(found: dict[str, Any], step: str) -> float:
-    return statistics.mean(found["calibrations"][step]["test"])
-
-
-def _spread_of(values: Sequence[float]) -> str:
-    mean = statistics.mean(values)
-    return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
-
-
-def _table(found: Sequence[dict[str, Any]], level: str) -> list[str]:
-    """Return the lines of a table: a row, the calibrations, the mean over languages that every row has been run on."""
-    done = {(run["row"], run["language"], run["seed"]): run for run in found if run["level"] == level}
-    rows = [row for row in ROWS if any(key[0] == row for key in done)]
-    most = {row: {language for name, language, _ in done if name == row} for row in rows}
-    lines = [f"| row | languages | seeds | {' | '.join(STEPS)} | held-out context | mean cosine |"]
-    lines.append("|---" * (len(STEPS) + 5) + "|")
-    for row in rows:
-        by_seed = defaultdict(list)
-        for (name, _, seed), run in done.items():
-            if name == row:
-                by_seed[seed].append(run)
-        cells = [
-            _spread_of([statistics.mean(_mean_test(r, step) for r in own) for own in by_seed.values()])
-            for step in STEPS
-        ]
-        cells += [
-            _spread_of([statistics.mean(r[key] for r in own) for own in by_seed.values()])
-            for key in ("context", "mean_cosine")
-        ]
-        lines.append(f"| {row} | {len(most[row])} | {len(by_seed)} | {' | '.join(cells)} |")
-    return lines
-
-
-@app.command()
-def report(
-    runs: Annotated[Path, typer.Option()] = Path("runs/ccp-adaptation"),
-    output: Annotated[Path, typer.Option()] = Path("eval/results/ccp-adaptation"),
-) -> None:
-    """Write the tables of all finished runs."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob("*.json"))]
-    output.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(output / "runs.json", json.dumps(found, indent=1))
-    lines = ["# Tables", "", "Bitext accuracy with English on the last fifth of NTREX-128, mean of both directions."]
-    for level in LEVELS:
-        if any(run["level"] == level for run in found):
-            lines += ["", f"## Trained: {level}", "", *_table(found, level)]
-    before = [run for run in found if run["row"] == "before" and run["seed"] == 0 and run["level"] == "vectors"]
-    if before:
-        lines += [
-            "",
-            "## Before, by language",
-            "",
-            f"| language | {' | '.join(STEPS)} |",
-            "|---" * (len(STEPS) + 1) + "|",
-        ]
-        lines += [
-            f"| {run['language']} | {' | '.join(f'{_mean_test(run, step):.1f}' for step in STEPS)} |" for run in before
-        ]
-    write_text_atomically(output / "tables.md", "\n".join(lines) + "\n")
-    print(f"{len(found)} runs")
-
-
 if __name__ == "__main__":
-    app()
+    typer.run(main)

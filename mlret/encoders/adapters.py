@@ -260,7 +260,7 @@ def with_adapters(
     known = XmodConfig().to_dict()
     config = XmodConfig(
         **{key: value for key, value in shared.items() if key in known},
-        languages=codes,
+        languages=[_key(code) for code in codes],
         adapter_reduction_factor=reduction,
         # With a single layer norm, placed after the adapter, the zero adapter changes nothing.
         adapter_reuse_layer_norm=False,
@@ -327,8 +327,8 @@ def add_language(model: BaseModel, language: str, *, start: str | None = None, s
                 dense.weight.data.copy_(noise)
                 nn.init.zeros_(dense.bias)
         adapter.register_forward_hook(_in_dtype_of_input)
-        modules[code] = adapter
-    backbone.config.languages = [*keys, code]
+        modules[_key(code)] = adapter
+    backbone.config.languages = [*keys, _key(code)]
     routed.neighbours.pop(code, None)
 
 
@@ -454,6 +454,12 @@ def _language_of(text: Any, language: str | None) -> str | None:
 
 def _code(language: str) -> str:
     return SHARED if language == SHARED else normalise_language(language)
+
+
+def _key(code: str) -> str:
+    """Return the name of a language's adapter in X-MOD's layers, which normalises to its code."""
+    # A torch.nn.ModuleDict takes no key that is the name of one of its methods, as the code of Tongan, "to", is.
+    return f"{code}_XX" if hasattr(nn.ModuleDict, code) else code
 
 
 def _known_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -202,6 +202,22 @@ def test_a_language_is_added_and_no_other_changes_by_a_bit(tmp_path: Path, start
         add_language(encoder.model, "et", start="fi")
 
 
+def test_a_language_whose_code_is_the_name_of_a_method_gets_an_adapter(tmp_path: Path) -> None:
+    model = plain(tmp_path)
+    with_adapters(model, ["to"])  # Tongan, and the method ``to`` of a module
+    add_language(model, "pop")
+    assert list(model[0].languages) == ["to", SHARED, "pop"]
+    for code in ("to", "pop"):
+        with torch.no_grad():
+            for parameter in adapter_parameters(model, code).values():
+                parameter.normal_(generator=torch.Generator().manual_seed(len(code)))
+    vectors = mlret.Encoder(model).encode(["Samaki"] * 3, language=["to", "pop", "fr"])
+    assert len({row.tobytes() for row in vectors}) == 3
+    model.save(str(tmp_path / "saved"), create_model_card=False)
+    stored = mlret.load_encoder(tmp_path / "saved")
+    assert np.array_equal(stored.encode(["Samaki"] * 3, language=["to", "pop", "fr"]), vectors)
+
+
 def test_transfer_trains_all_but_embeddings_and_adapters(tmp_path: Path) -> None:
     model = modular(tmp_path)
     freeze_for_transfer(model)

@@ -121,3 +121,25 @@ def test_a_trained_adapter_moves_its_language_alone_and_is_stored(model: Sentenc
     assert np.array_equal(stored.encode(TEXTS, language="en"), before["en"])
     own = stored.encode(TEXTS, language="sw")
     assert (own @ wanted.numpy()).min() > (before["sw"] @ wanted.numpy()).max()
+
+
+def test_a_second_language_leaves_the_first_as_it_is(model: SentenceTransformer, tmp_path: Path) -> None:
+    def adapt(folder: Path | SentenceTransformer, language: str, seed: int) -> Path:
+        own = folder if isinstance(folder, SentenceTransformer) else load_in_torch(folder, device="cpu").model
+        assert isinstance(own, SentenceTransformer)
+        add_unchanging_adapter(own, language, reduction=4, seed=seed)
+        upper = UpperLayers(own, language, layers=1, max_length=64)
+        states = upper.lower(upper.token_ids(TEXTS))
+
+        def loss(_: int) -> torch.Tensor:
+            return -upper(states)[:, seed].mean()
+
+        AdapterTraining(upper, torch.nn.Identity(), loss, steps=20, learning_rate=1e-2, seed=0).run(itertools.count())
+        save_atomically(own, tmp_path / language)
+        return tmp_path / language
+
+    first = adapt(model, "sw", 0)
+    before = load_encoder(first, device="cpu").encode(TEXTS, language="sw")
+    both = load_encoder(adapt(first, "wo", 1), device="cpu")
+    assert np.array_equal(both.encode(TEXTS, language="sw"), before)
+    assert not np.array_equal(both.encode(TEXTS, language="wo"), both.encode(TEXTS, language="en"))
