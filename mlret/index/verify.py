@@ -28,6 +28,7 @@ from mlret.index.storage.records import RECORDS, Records
 from mlret.index.storage.sealed import SealedFiles, TornFileError
 from mlret.index.storage.vector_table import VectorTable
 from mlret.index.store.opening import space_of
+from mlret.index.store.salvage import Salvage
 from mlret.index.store.store import Store
 from mlret.index.store.stored_encoder import encoder_of
 from mlret.index.vectors.segments import Rows
@@ -105,8 +106,8 @@ def _folder(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, s
     with closing(Records(path / RECORDS, lexical=lexical, lenient=True)) as records:
         if not records.counters_damaged:
             upgrade(path, records)
-        first_vector = 1 if space.keeps_vectors else found.manifest.last_sealed_row + 1
-        look = damage.damage_of(records, VectorTable(records, space.blobs), first_vector=first_vector)
+        alone = [(info.first_row, info.last_row) for info in found.manifest.segments if space.stands_alone(info)]
+        look = damage.damage_of(records, VectorTable(records, space.blobs), elsewhere=alone)
         problems += _database(path, records, look, found, repair)
     if look.passages:
         problems.append(
@@ -180,7 +181,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
     manifest = read_manifest(path)
     space = space_of(SealedFiles(path), manifest)
     torn: set[str] = set()  # The main files of segments that must be rebuilt.
-    lost: list[tuple[int, int]] = []  # The rows of those segments of which the database has no vectors.
+    lost: list[int] = []  # The rows whose vectors are neither in an intact block nor in the database.
     with closing(Records(path / RECORDS, lexical=manifest.settings.lexical)) as records:
         table = VectorTable(records, space.blobs)
         tombstones = records.tombstones.read()
@@ -199,7 +200,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
                 _compare(space, records, table, segment, tombstones)
             except TornFileError as error:
                 torn.add(info.main.file)
-                lost += [] if space.keeps_vectors else [(info.first_row, info.last_row)]
+                lost += Salvage(space, records, table, info).lost()
                 yield Problem(info.main.file, str(error), repaired=repair)
                 continue
             try:
@@ -209,7 +210,8 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
                 yield Problem(info.main.file, str(error), repaired=repair)
         uncovered = _uncovered(table, manifest)
         if uncovered:
-            lost += [] if space.keeps_vectors else uncovered
+            rows = [row for part in uncovered for row in records.rows(*part).tolist()]
+            lost += sorted(set(rows) - set(table.of(rows)))
             yield Problem(RECORDS, f"the rows {uncovered} are in no vector file", repaired=repair)
         if repair and lost:
             say("encoding texts whose vectors are lost")
@@ -217,7 +219,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
     if (torn or uncovered) and repair:
         say("rebuilding damaged files")
         with Index.open(path, kind=manifest.kind) as index:
-            _build_again(index, torn, uncovered)
+            _build_again(index, [info for info in manifest.segments if info.main.file in torn], uncovered)
 
 
 def _unaccounted(
@@ -254,7 +256,7 @@ def _compare(
     there = records.rows(info.first_row, info.last_row)
     if not np.array_equal(alive, there):
         raise TornFileError(f"{info.main.file} has {len(alive)} vectors of {len(there)} records")
-    if space.keeps_vectors:
+    if not space.stands_alone(info):
         for rows, vectors in table.batches(info.first_row, info.last_row):
             sealed = space.taken_out(segment, segment.positions_of(rows))
             if not np.array_equal(np.asarray(sealed), np.asarray(vectors)):
@@ -267,20 +269,18 @@ def _encode_again(
     records: Records,
     table: VectorTable[Joined],
     encoder: AnyEncoder | str | Path | None,
-    ranges: Sequence[tuple[int, int]],
+    rows: Sequence[int],
 ) -> None:
-    """Encode the texts of records again, and put their vectors back into the database."""
+    """Encode the texts of some rows again, and put their vectors back into the database."""
     space = space_of(SealedFiles(path), manifest)
     if encoder is None:
         encoder = encoder_of(path, manifest)
     loaded = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
-    for first, last in ranges:
-        rows = records.rows(first, last).tolist()
-        for start in range(0, len(rows), _BATCH):
-            some = rows[start : start + _BATCH]
-            vectors = _encoded(space, records, loaded, manifest, some)
-            with records.transaction():
-                table.add(some, vectors)
+    for start in range(0, len(rows), _BATCH):
+        some = rows[start : start + _BATCH]
+        vectors = _encoded(space, records, loaded, manifest, some)
+        with records.transaction():
+            table.add(some, vectors)
 
 
 def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
@@ -320,17 +320,20 @@ def _cut_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[i
             store.append(documents, vectors, list(stored), spans=spans)
 
 
-def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, int]]) -> None:
-    """Rewrite damaged segments, and seal rows that no segment covers."""
+def _build_again(index: Index, torn: Sequence[AnySegmentInfo], uncovered: Sequence[tuple[int, int]]) -> None:
+    """Rewrite damaged segments with their accelerators, and seal rows that no segment covers."""
     store: Store = index.store
+    before = {(info.first_row, info.last_row): info for info in torn}
     with store.writing():
         sealer = store.sealer()
         infos: list[AnySegmentInfo | None] = [sealer.from_records(*part) for part in uncovered]
         for info in store.manifest.segments:
             fresh: AnySegmentInfo | None = info
-            if info.main.file in torn:
-                fresh = _sealed_again(store, sealer, info)
-                if fresh is not None and info.why:
+            old = before.get((info.first_row, info.last_row))
+            if old is not None:
+                # It may have been rewritten when the index was opened, without its accelerator.
+                fresh = _sealed_again(store, sealer, info) if info == old else info
+                if fresh is not None and old.why:
                     fresh = sealer.accelerate(fresh, store.space.choose(fresh.size))
             infos.append(fresh)
         found = sorted((info for info in infos if info is not None), key=lambda info: info.first_row)
@@ -338,12 +341,14 @@ def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, in
 
 
 def _sealed_again(store: Store, sealer: AnySealer, info: AnySegmentInfo) -> AnySegmentInfo | None:
-    """Seal the rows of a segment again: from the database if it has the vectors, else from the segment itself.
+    """Seal the rows of a segment again: from what was salvaged, from the database, or from the segment itself.
 
-    In the latter case only the accelerator of the segment is damaged.
+    In the last case only the accelerator of the segment is damaged.
     """
     segment = next(segment for segment in store.segments if segment.info == info)
-    if store.space.keeps_vectors or segment.torn:
+    if segment.torn:
+        return sealer.rewrite(segment)
+    if not store.space.stands_alone(info):
         return sealer.from_records(info.first_row, info.last_row)
     # Leave removed rows out, because nothing records their removal any more once there is a new segment.
     return sealer.merge([segment], store.records.tombstones.read())

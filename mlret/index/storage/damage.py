@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -64,7 +64,9 @@ class Damage:
     lexical: bool = False
 
 
-def damage_of(records: Records, vectors: VectorTable[JoinedT], *, first_vector: int = 1) -> Damage:
+def damage_of(
+    records: Records, vectors: VectorTable[JoinedT], *, elsewhere: Sequence[tuple[int, int]] = ()
+) -> Damage:
     """Check every page, record and vector of a database, and return the damage.
 
     Parameters
@@ -73,14 +75,15 @@ def damage_of(records: Records, vectors: VectorTable[JoinedT], *, first_vector: 
         The open database.
     vectors
         Its vectors.
-    first_vector
-        Rows before it need not have a vector.
+    elsewhere
+        The first and the last row of each range of rows that need not have a vector here.
     """
     found = Damage(pages=_pages(records))
     if found.pages:
         return found
     try:
-        _look_at_records(records, vectors, first_vector, found)
+        _look_at_records(records, vectors, found)
+        _leave_out(found.vectors, elsewhere)
         _look_at_rows(records, found)
         if not found.records:
             found.fields = _fields_differ(records)
@@ -102,7 +105,15 @@ def _pages(records: Records) -> list[str]:
         return [str(error)]
 
 
-def _look_at_records(records: Records, vectors: VectorTable[JoinedT], first_vector: int, found: Damage) -> None:
+def _leave_out(rows: list[int], ranges: Sequence[tuple[int, int]]) -> None:
+    """Remove the rows that lie in some ranges, which are in ascending order."""
+    some = np.array(rows, dtype=np.int64)
+    first, last = np.array([*ranges, (math.inf, math.inf)]).T
+    inside = (some >= first[np.searchsorted(last, some)])
+    rows[:] = some[~inside].tolist()
+
+
+def _look_at_records(records: Records, vectors: VectorTable[JoinedT], found: Damage) -> None:
     query = """
         SELECT row, records.crc, id, text, language, metadata, vector, vectors.crc FROM records LEFT JOIN vectors
         USING (row)
@@ -111,16 +122,13 @@ def _look_at_records(records: Records, vectors: VectorTable[JoinedT], first_vect
         for row, crc, id, text, language, metadata, blob, vector_crc in records.connection.execute(query):
             if not is_whole(crc, id, text, language, metadata):
                 found.records.append((row, id))
-            if blob is None and vector_crc is None:
-                if row >= first_vector:
-                    found.vectors.append(row)
-            elif not vectors.holds(blob, vector_crc):
+            if not vectors.holds(blob, vector_crc):
                 found.vectors.append(row)
     if records.passages.exist:
-        _look_at_passages(records, vectors, first_vector, found)
+        _look_at_passages(records, vectors, found)
 
 
-def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], first_vector: int, found: Damage) -> None:
+def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], found: Damage) -> None:
     """Look for passages that do not fit the texts, and for vectors of passages but the first that are damaged."""
     query = """
         SELECT passages.row, spans, passages.crc, length(text), (SELECT min(row) FROM records WHERE row > passages.row)
@@ -135,9 +143,7 @@ def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], first_vec
             found.passages.append(row)
             continue
         held = vectors.of(range(row + 1, row + len(spans)))
-        for other in range(max(row + 1, first_vector), row + len(spans)):
-            if other not in held:
-                found.vectors.append(other)
+        found.vectors += [other for other in range(row + 1, row + len(spans)) if other not in held]
 
 
 def _look_at_rows(records: Records, found: Damage) -> None:

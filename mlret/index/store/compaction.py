@@ -125,6 +125,7 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
     for group in _groups(store):
         if len(group) > 1 or store.dead_in(group[0]):
             _replace(store, [(group, False)], progress)
+    _bring_up_to_date(store, progress)
     choices = []
     for segment in list(store.segments):
         choice = store.space.kept(segment, store.space.choose(segment.size))
@@ -138,6 +139,21 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
         store.switch(store.manifest.segments, changes)
     store.records.shrink()
     return choices
+
+
+def _bring_up_to_date(store: Store, progress: Callable[[str, int, int], None] | None) -> None:
+    """Bring segments of earlier formats to the present one; the database then drops the vectors that are in them."""
+    sealer, infos, done = store.sealer(), [], 0
+    sealer.progress = progress
+    report = sealer.counting("bringing segments up to date", sum(segment.size for segment in store.segments))
+    for segment in store.segments:
+        info = sealer.rewrite(segment) if segment.torn else sealer.brought_up_to_date(segment.info)
+        infos.append(info)
+        done += segment.size
+        if report is not None and info is not segment.info:
+            report(done)
+    if any(info is not segment.info for info, segment in zip(infos, store.segments, strict=True)):
+        store.switch([info for info in infos if info is not None], sealer.changes)
 
 
 def is_due(store: Store) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError, MlretError
 from mlret.index.vectors.faiss_index import faiss_module
+from mlret.index.vectors.rounding import Matrix, part_of
 
 Device = Literal["auto", "cpu", "cuda"]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -75,12 +76,12 @@ class CpuExact(ExactSearch):
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32, L2-normalised; a memory map is searched without copying it.
+        ``(n, dims)``, L2-normalised; a memory map is searched without copying it.
     """
 
     margin = 1e-5  # A matrix product sums in another order than the exact scoring.
 
-    def __init__(self, matrix: NDArray[np.float32]) -> None:
+    def __init__(self, matrix: Matrix) -> None:
         self._matrix = matrix
 
     def search(self, queries: NDArray[np.float32], k: int, *, among: NDArray[np.int64] | None = None) -> Found:
@@ -95,7 +96,8 @@ class CpuExact(ExactSearch):
         among
             ``(m,)`` the positions to search, in ascending order; all by default.
         """
-        if among is None and len(queries) >= _MANY and queries.size >= _VALUES:
+        many = len(queries) >= _MANY and queries.size >= _VALUES
+        if among is None and many and isinstance(self._matrix, np.ndarray):
             faiss = faiss_module()
             scores, positions = faiss.knn(queries, self._matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
             return scores, positions
@@ -118,7 +120,7 @@ class CpuExact(ExactSearch):
             stop = min(start + rows, size)
             if among is None:
                 there = None
-                factors.multiply(self._matrix[start:stop], space[: stop - start])
+                factors.multiply(part_of(self._matrix, slice(start, stop)), space[: stop - start])
             else:
                 there = among[np.searchsorted(among, start) : np.searchsorted(among, stop)]
                 if not len(there):
@@ -143,9 +145,9 @@ class CpuExact(ExactSearch):
         scores of the other rows are -inf.
         """
         if len(there) < _SPARSE * (stop - start):
-            factors.multiply(self._matrix[there], space[: len(there)])
+            factors.multiply(part_of(self._matrix, there), space[: len(there)])
             return start + len(there), there
-        factors.multiply(self._matrix[start:stop], space[: stop - start])
+        factors.multiply(part_of(self._matrix, slice(start, stop)), space[: stop - start])
         others = np.ones(stop - start, dtype=np.bool_)
         others[there - start] = False
         space[: stop - start][others] = -np.inf
@@ -160,10 +162,10 @@ class _Factors:
     queries
         ``(q, dims)`` float32.
     matrix
-        ``(n, dims)`` float32, of which some rows are multiplied to time the ways if the queries are few.
+        ``(n, dims)``, of which some rows are multiplied to time the ways if the queries are few.
     """
 
-    def __init__(self, queries: NDArray[np.float32], matrix: NDArray[np.float32]) -> None:
+    def __init__(self, queries: NDArray[np.float32], matrix: Matrix) -> None:
         self._queries = queries
         self._columns = np.ascontiguousarray(queries.T)
         count, dims = queries.shape
@@ -173,8 +175,14 @@ class _Factors:
                 _WAYS[count, dims] = self._fastest(matrix[:_TIMED])
             self._singly, self._rows = _WAYS[count, dims]
 
-    def multiply(self, rows: NDArray[np.float32], products: NDArray[np.float32]) -> None:
+    def multiply(self, rows: Matrix, products: NDArray[np.float32]) -> None:
         """Fill ``products``, ``(n, q)`` float32, with those of ``(n, dims)`` rows and the queries."""
+        if not isinstance(rows, np.ndarray):
+            for place, codes in rows.unscaled():
+                self.multiply(codes, products[place])
+            if rows.scales is not None:
+                products *= rows.scales[:, None]
+            return
         for start in range(0, len(rows), self._rows):
             block, into = rows[start : start + self._rows], products[start : start + self._rows]
             if not self._singly:
@@ -208,7 +216,7 @@ class TorchExact(ExactSearch):
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32, L2-normalised; copied to the device block by block.
+        ``(n, dims)``, L2-normalised; copied to the device block by block.
     device
         A device of torch.
     dtype
@@ -221,7 +229,7 @@ class TorchExact(ExactSearch):
     """
 
     def __init__(
-        self, matrix: NDArray[np.float32], device: str = "cuda", dtype: Literal["float16", "bfloat16"] = "float16"
+        self, matrix: Matrix, device: str = "cuda", dtype: Literal["float16", "bfloat16"] = "float16"
     ) -> None:
         import torch
 
@@ -272,12 +280,12 @@ class FaissGpuExact(ExactSearch):
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32, L2-normalised.
+        ``(n, dims)``, L2-normalised.
     """
 
     margin = 3 * 2.0**-10
 
-    def __init__(self, matrix: NDArray[np.float32]) -> None:
+    def __init__(self, matrix: Matrix) -> None:
         faiss = faiss_module()
         options = faiss.GpuMultipleClonerOptions()
         options.shard, options.useFloat16 = True, True
@@ -292,13 +300,13 @@ class FaissGpuExact(ExactSearch):
         return scores, positions
 
 
-def exact_search(matrix: NDArray[np.float32], device: Device) -> ExactSearch:
+def exact_search(matrix: Matrix, device: Device) -> ExactSearch:
     """Return the exact search of a matrix on a device.
 
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32, L2-normalised.
+        ``(n, dims)``, L2-normalised.
     device
         ``"cuda"`` uses FAISS if it sees GPUs, else torch. ``"auto"`` does the same if there is a GPU and the matrix is
         large enough, and otherwise uses the CPU. ``"cpu"`` uses the CPU.

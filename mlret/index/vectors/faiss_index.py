@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from mlret.errors import MissingExtraError
 from mlret.index.settings import IndexSettings, SegmentKind
 from mlret.index.vectors.graph_level import fastest_graph_level
+from mlret.index.vectors.graph_storage import BUILT_OVER, shares_vectors, storage_of
+from mlret.index.vectors.rounding import Matrix
 
 Progress = Callable[[int], None]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -120,7 +122,20 @@ class _InvertedFile(Accelerator):
 
 
 class _Graph(Accelerator):
-    """Walks a graph of neighbours (HNSW)."""
+    """Walks a graph of neighbours (HNSW).
+
+    The file holds its links; the vectors that it compares are those of the segment. Where FAISS cannot compare these,
+    and in files of earlier versions, it has int8 codes of its own.
+    """
+
+    def compare(self, matrix: Matrix) -> None:
+        """Have the vectors of a matrix compared instead of the graph's own."""
+        self._kept = matrix, storage_of(matrix)  # FAISS has only pointers to them.
+        self.index.storage, self.index.own_fields = self._kept[1], False
+
+    def write(self, path: Path) -> None:
+        faiss = faiss_module()
+        faiss.write_index(self.index, str(path), 0 if self.index.own_fields else faiss.IO_FLAG_SKIP_STORAGE)
 
     def _parameters(self, selector: Any, k: int, effort: float) -> Any:
         ef = max(k, int(self.settings.ef_search * effort))
@@ -164,7 +179,7 @@ def signs(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def build_accelerator(
-    kind: SegmentKind, matrix: NDArray[np.float32], settings: IndexSettings, *, progress: Progress | None = None
+    kind: SegmentKind, matrix: Matrix, settings: IndexSettings, *, progress: Progress | None = None
 ) -> Accelerator:
     """Build a FAISS index over the rows of a matrix, block by block.
 
@@ -173,7 +188,7 @@ def build_accelerator(
     kind
         Any kind except ``flat``.
     matrix
-        ``(n, dims)`` float32, L2-normalised; a memory map is accepted.
+        ``(n, dims)`` of unit length; a memory map is accepted.
     settings
         The parameters. Training takes at most ``train_size * nlist`` rows, drawn with ``seed``.
     progress
@@ -192,16 +207,21 @@ def build_accelerator(
         index.hnsw.efConstruction = settings.ef_construction
     if not index.is_trained:
         index.train(_sample(matrix, settings))
-    with fastest_graph_level(matrix, settings.m) if kind == "hnsw" else nullcontext():
+    with fastest_graph_level(matrix, _factory(kind, matrix, settings)) if kind == "hnsw" else nullcontext():
         for start, block in _blocks(matrix):
             index.add(block)
             if progress is not None:
                 progress(start + len(block))
-    return _wrapped(kind, index, settings)
+    built = _wrapped(kind, index, settings)
+    if isinstance(built, _Graph) and shares_vectors(matrix):
+        own = faiss.downcast_index(index.storage)
+        built.compare(matrix)
+        own.this.own(True)  # So that Python frees the vectors that the graph was built over.
+    return built
 
 
 def read_accelerator(
-    kind: SegmentKind, path: Path, matrix: NDArray[np.float32], settings: IndexSettings
+    kind: SegmentKind, path: Path, matrix: Matrix, settings: IndexSettings
 ) -> Accelerator:
     """Open a file that :meth:`Accelerator.write` wrote for the rows of ``matrix``, memory-mapped if FAISS can do so.
 
@@ -212,7 +232,7 @@ def read_accelerator(
     path
         The file.
     matrix
-        ``(n, dims)`` float32, L2-normalised: the vectors that the index was built over.
+        ``(n, dims)`` of unit length: the vectors that the index was built over.
     settings
         The settings of the search.
 
@@ -233,6 +253,8 @@ def read_accelerator(
         flag = faiss.IO_FLAG_MMAP if kind.startswith("ivf") else getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
         index = faiss.read_index(str(path), flag)
         found = _wrapped(kind, index, settings)
+        if isinstance(found, _Graph) and index.storage is None:
+            found.compare(matrix)
     if index.ntotal != len(matrix):
         raise RuntimeError(f"{path} is of {index.ntotal} vectors, not of {len(matrix)}")
     return found
@@ -244,11 +266,11 @@ def _wrapped(kind: SegmentKind, index: Any, settings: IndexSettings) -> Accelera
     return _Graph(index, settings) if kind == "hnsw" else _Scan(index, settings)
 
 
-def _factory(kind: SegmentKind, matrix: NDArray[np.float32], settings: IndexSettings) -> str:
+def _factory(kind: SegmentKind, matrix: Matrix, settings: IndexSettings) -> str:
     rows, dims = matrix.shape
     cells = settings.cells(rows)
     return {
-        "hnsw": f"HNSW{settings.m}_SQ8",
+        "hnsw": f"HNSW{settings.m}_{BUILT_OVER if shares_vectors(matrix) else 'SQ8'}",
         "sq8": "SQ8",
         "fp16": "SQfp16",
         "ivf-flat": f"IVF{cells},Flat",
@@ -262,18 +284,18 @@ def _subvectors(dims: int) -> int:
     return next(m for m in range(max(1, dims // 4), 0, -1) if dims % m == 0)
 
 
-def _sample(matrix: NDArray[np.float32], settings: IndexSettings) -> NDArray[np.float32]:
+def _sample(matrix: Matrix, settings: IndexSettings) -> NDArray[np.float32]:
     size = min(len(matrix), settings.train_size * settings.cells(len(matrix)))
     rows = np.random.default_rng(settings.seed).choice(len(matrix), size, replace=False)
     return np.ascontiguousarray(matrix[np.sort(rows)])
 
 
-def _blocks(matrix: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def _blocks(matrix: Matrix) -> Iterator[tuple[int, NDArray[np.float32]]]:
     for start in range(0, len(matrix), _BLOCK):
         yield start, np.ascontiguousarray(matrix[start : start + _BLOCK])
 
 
-def _build_binary(matrix: NDArray[np.float32], settings: IndexSettings, progress: Progress | None) -> Accelerator:
+def _build_binary(matrix: Matrix, settings: IndexSettings, progress: Progress | None) -> Accelerator:
     faiss = faiss_module()
     mean = _sample(matrix, settings).mean(axis=0)
     index = faiss.IndexBinaryFlat(8 * signs(matrix[:1]).shape[1])

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.settings import Choice
+from mlret.index.storage.blocks import sums_of
 from mlret.index.storage.manifest import AcceleratorInfo, SegmentInfo
 from mlret.index.storage.sealed import save_npy, write_npy
 from mlret.index.vectors.faiss_index import build_accelerator
-from mlret.index.vectors.segments import Segment, open_segment
+from mlret.index.vectors.rounding import Matrix, dtype_of, rounded
+from mlret.index.vectors.segments import Segment, map_array, open_segment
 from mlret.index.vectors.space import Progress, Sealer, rows_alive
 
-Blocks = Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]]
+Blocks = Iterable[tuple[NDArray[np.int64], Matrix]]
 _BLOCK = 8192
 
 
@@ -25,47 +27,81 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
 
     def from_records(self, first_row: int, last_row: int) -> SegmentInfo | None:
         count = self.table.count(first_row, last_row)
-        return self._write(first_row, last_row, count, self.table.batches(first_row, last_row))
+        dtype = self.manifest.settings.dtype
+        blocks = ((rows, rounded(some, dtype)) for rows, some in self.table.batches(first_row, last_row))
+        return self._write(first_row, last_row, count, blocks)
 
     def merge(self, segments: Sequence[Segment], dead: NDArray[np.int64]) -> SegmentInfo | None:
         alive = rows_alive(segments, dead)
         count = sum(int(some.sum()) for some in alive)
-        blocks = (block for segment, some in zip(segments, alive, strict=True) for block in _blocks(segment, some))
+        blocks = (block for segment, some in zip(segments, alive, strict=True) for block in self._blocks(segment, some))
         return self._write(segments[0].info.first_row, segments[-1].info.last_row, count, blocks)
 
     def accelerate(self, info: SegmentInfo, choice: Choice, progress: Progress | None = None) -> SegmentInfo:
         if choice.kind == "flat" or choice.kind == "probe":
             return info.model_copy(update={"accelerator": None})
-        segment = open_segment(self.files, info, self.manifest.dims)
+        segment = open_segment(self.files, info, self.manifest)
         built = build_accelerator(choice.kind, segment.matrix, self.manifest.settings, progress=progress)
         sealed = self.files.seal(f"{self.name(info.first_row, info.last_row)}.{choice.kind}.faiss", built.write)
         accelerator = AcceleratorInfo(**sealed.model_dump(), kind=choice.kind, why=choice.why)
         return info.model_copy(update={"accelerator": accelerator})
+
+    def brought_up_to_date(self, info: SegmentInfo) -> SegmentInfo:
+        """Return a segment of an earlier format with checksums of its blocks, so that its vectors may stand in it alone.
+
+        Its file is hashed first.
+        """
+        return info if info.blocks is not None else self._with_checksums(info, thorough=True)
 
     def _write(self, first_row: int, last_row: int, count: int, blocks: Blocks) -> SegmentInfo | None:
         if not count:
             return None
         name = self.name(first_row, last_row)
         numbers = np.empty(count, dtype=np.int64)
-        vectors = self.files.seal(f"{name}.npy", partial(self._fill, blocks=blocks, numbers=numbers))
+        scales = np.empty(count if self.manifest.settings.dtype == "int8" else 0, dtype=np.float32)
+        fill = partial(self._fill, blocks=blocks, numbers=numbers, scales=scales)
+        vectors = self.files.seal(f"{name}.npy", fill)
         rows = self.files.seal(f"{name}.rows.npy", partial(save_npy, array=numbers))
-        return SegmentInfo(first_row=first_row, last_row=last_row, rows=count, vectors=vectors, numbers=rows)
+        info = SegmentInfo(first_row=first_row, last_row=last_row, rows=count, vectors=vectors, numbers=rows)
+        if len(scales):
+            sealed = self.files.seal(f"{name}.scales.npy", partial(save_npy, array=scales))
+            info = info.model_copy(update={"scales": sealed})
+        return self._with_checksums(info)
 
-    def _fill(self, path: Path, blocks: Blocks, numbers: NDArray[np.int64]) -> None:
+    def _with_checksums(self, info: SegmentInfo, *, thorough: bool = False) -> SegmentInfo:
+        shape, dtype = (info.rows, self.manifest.dims), np.dtype(dtype_of(self.manifest.settings.dtype))
+        sums = sums_of(map_array(self.files, info.vectors, shape, dtype, thorough=thorough))
+        # Named after the file of the vectors, which an earlier generation may have written.
+        name = info.vectors.file.rpartition("/")[2].removesuffix(".npy")
+        blocks = self.files.seal(f"{name}.blocks.npy", partial(save_npy, array=sums))
+        return info.model_copy(update={"blocks": blocks})
+
+    def _fill(
+        self, path: Path, blocks: Blocks, numbers: NDArray[np.int64], scales: NDArray[np.float32]
+    ) -> None:
         done = 0
 
-        def vectors() -> Iterator[NDArray[np.float32]]:
+        def codes() -> Iterator[NDArray[np.floating | np.int8]]:
             nonlocal done
             for rows, some in blocks:
-                numbers[done : done + len(rows)] = rows
+                part = slice(done, done + len(rows))
+                numbers[part] = rows
                 done += len(rows)
-                yield some
+                if isinstance(some, np.ndarray):
+                    yield some
+                    continue
+                if some.scales is not None:
+                    scales[part] = some.scales
+                yield some.codes
 
-        write_npy(path, "<f4", (len(numbers), self.manifest.dims), vectors())
+        write_npy(path, dtype_of(self.manifest.settings.dtype), (len(numbers), self.manifest.dims), codes())
         assert done == len(numbers)
 
-
-def _blocks(segment: Segment, alive: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    for start in range(0, len(segment), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        yield segment.numbers[part][alive[part]], segment.matrix[part][alive[part]]
+    def _blocks(self, segment: Segment, alive: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], Matrix]]:
+        for start in range(0, len(segment), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            numbers, matrix = segment.numbers[part][alive[part]], segment.matrix
+            if isinstance(matrix, np.ndarray):  # A segment that was read from the database has all its vectors in float32.
+                yield numbers, rounded(matrix[part][alive[part]], self.manifest.settings.dtype)
+            else:
+                yield numbers, matrix.part(part).part(alive[part])
