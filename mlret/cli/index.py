@@ -94,6 +94,18 @@ def build(
     dims: Annotated[
         int | None, typer.Option(min=1, help="Keep this many dimensions (for encoders trained with Matryoshka).")
     ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype", help="Store vectors in float32, float16, or int8 with a scale for each. Default: float32."
+        ),
+    ] = None,
+    copies: Annotated[
+        int | None,
+        typer.Option(
+            "--copies", min=1, max=2, help="2 keeps vectors twice, for --vectors that cannot be made again. Default: 1."
+        ),
+    ] = None,
     lexical: Annotated[
         bool,
         typer.Option("--lexical", help="Index character n-grams too, for hybrid search (names, numbers, rare words)."),
@@ -149,6 +161,7 @@ def build(
 
     changes = {"kind": kind, "dims": dims, "lexical": lexical or None, "bits": bits, "pooling": pooling}
     changes |= {"passages": passages, "passage_tokens": passage_tokens, "passage_overlap": passage_overlap}
+    changes |= {"dtype": dtype, "copies": copies}
     settings = _settings(recipe, changes)
     vectors = _load_vectors(adding.vectors, adding.lengths)
     encoder = _external(external, vectors, adding.model)

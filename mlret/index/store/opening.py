@@ -134,7 +134,7 @@ def _way_out(folder: Path, manifest: Manifest, lost: int) -> str:
     them = f"{counted(lost, 'vector')} of it {'is' if lost == 1 else 'are'} lost"
     if manifest.encoder.startswith(EXTERNAL):
         return (
-            f"{them}, and mlret does not run the encoder {manifest.encoder!r} to make them again: restore the folder "
-            "from a copy, or build the index again (the setting copies=2 keeps such vectors twice)"
+            f"{them}, and mlret does not run {manifest.encoder!r} to make them again: restore {folder} from a copy, or "
+            "build it again (with the setting copies=2 such vectors are kept twice)"
         )
     return f"{them}: `mlret index verify --repair {folder}` encodes their texts again"

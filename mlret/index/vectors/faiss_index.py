@@ -121,7 +121,7 @@ class _InvertedFile(Accelerator):
         return faiss_module().SearchParametersIVF(nprobe=nprobe, **({} if selector is None else {"sel": selector}))
 
 
-class _Graph(Accelerator):
+class Graph(Accelerator):
     """Walks a graph of neighbours (HNSW).
 
     The file holds its links; the vectors that it compares are those of the segment. Where FAISS cannot compare these,
@@ -129,13 +129,21 @@ class _Graph(Accelerator):
     """
 
     def compare(self, matrix: Matrix) -> None:
-        """Have the vectors of a matrix compared instead of the graph's own."""
+        """Have the vectors of a matrix compared instead of the graph's own, which are freed."""
+        own = faiss_module().downcast_index(self.index.storage) if self.has_vectors else None
         self._kept = matrix, storage_of(matrix)  # FAISS has only pointers to them.
         self.index.storage, self.index.own_fields = self._kept[1], False
+        if own is not None:
+            own.this.own(True)
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the graph has vectors of its own."""
+        return bool(self.index.own_fields)
 
     def write(self, path: Path) -> None:
         faiss = faiss_module()
-        faiss.write_index(self.index, str(path), 0 if self.index.own_fields else faiss.IO_FLAG_SKIP_STORAGE)
+        faiss.write_index(self.index, str(path), 0 if self.has_vectors else faiss.IO_FLAG_SKIP_STORAGE)
 
     def _parameters(self, selector: Any, k: int, effort: float) -> Any:
         ef = max(k, int(self.settings.ef_search * effort))
@@ -213,10 +221,8 @@ def build_accelerator(
             if progress is not None:
                 progress(start + len(block))
     built = _wrapped(kind, index, settings)
-    if isinstance(built, _Graph) and shares_vectors(matrix):
-        own = faiss.downcast_index(index.storage)
+    if isinstance(built, Graph) and shares_vectors(matrix):
         built.compare(matrix)
-        own.this.own(True)  # So that Python frees the vectors that the graph was built over.
     return built
 
 
@@ -253,7 +259,7 @@ def read_accelerator(
         flag = faiss.IO_FLAG_MMAP if kind.startswith("ivf") else getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
         index = faiss.read_index(str(path), flag)
         found = _wrapped(kind, index, settings)
-        if isinstance(found, _Graph) and index.storage is None:
+        if isinstance(found, Graph) and not found.has_vectors:
             found.compare(matrix)
     if index.ntotal != len(matrix):
         raise RuntimeError(f"{path} is of {index.ntotal} vectors, not of {len(matrix)}")
@@ -263,7 +269,7 @@ def read_accelerator(
 def _wrapped(kind: SegmentKind, index: Any, settings: IndexSettings) -> Accelerator:
     if kind.startswith("ivf"):
         return _InvertedFile(index, settings)
-    return _Graph(index, settings) if kind == "hnsw" else _Scan(index, settings)
+    return Graph(index, settings) if kind == "hnsw" else _Scan(index, settings)
 
 
 def _factory(kind: SegmentKind, matrix: Matrix, settings: IndexSettings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from mlret.index.settings import Choice
 from mlret.index.storage.blocks import sums_of
 from mlret.index.storage.manifest import AcceleratorInfo, SegmentInfo
-from mlret.index.storage.sealed import save_npy, write_npy
-from mlret.index.vectors.faiss_index import build_accelerator
+from mlret.index.storage.sealed import TornFileError, save_npy, write_npy
+from mlret.index.vectors.faiss_index import Accelerator, Graph, build_accelerator
 from mlret.index.vectors.rounding import Matrix, dtype_of, rounded
-from mlret.index.vectors.segments import Segment, map_array, open_segment
+from mlret.index.vectors.segments import Segment, map_array, open_accelerator, open_segment
 from mlret.index.vectors.space import Progress, Sealer, rows_alive
 
 Blocks = Iterable[tuple[NDArray[np.int64], Matrix]]
@@ -42,16 +43,28 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
             return info.model_copy(update={"accelerator": None})
         segment = open_segment(self.files, info, self.manifest)
         built = build_accelerator(choice.kind, segment.matrix, self.manifest.settings, progress=progress)
+        return self._accelerated(info, choice, built)
+
+    def _accelerated(self, info: SegmentInfo, choice: Choice, built: Accelerator) -> SegmentInfo:
         sealed = self.files.seal(f"{self.name(info.first_row, info.last_row)}.{choice.kind}.faiss", built.write)
-        accelerator = AcceleratorInfo(**sealed.model_dump(), kind=choice.kind, why=choice.why)
+        accelerator = AcceleratorInfo.model_validate(sealed.model_dump() | choice._asdict())
         return info.model_copy(update={"accelerator": accelerator})
 
     def brought_up_to_date(self, info: SegmentInfo) -> SegmentInfo:
-        """Return a segment of an earlier format with checksums of its blocks, so that its vectors may stand in it alone.
+        """Return a segment of an earlier format so that its vectors may stand in its main file alone.
 
-        Its file is hashed first.
+        The file is hashed, its blocks get checksums, and its graph loses the vectors that it has of its own.
         """
-        return info if info.blocks is not None else self._with_checksums(info, thorough=True)
+        if info.blocks is not None:
+            return info
+        info = self._with_checksums(info, thorough=True)
+        segment = open_segment(self.files, info, self.manifest)
+        with suppress(TornFileError):  # It is reported, and replaced, as any other damaged accelerator.
+            accelerator = open_accelerator(self.files, segment, self.manifest.settings)
+            if isinstance(accelerator, Graph) and accelerator.has_vectors:
+                accelerator.compare(segment.matrix)
+                return self._accelerated(info, Choice(info.accelerator.kind, info.accelerator.why), accelerator)
+        return info
 
     def _write(self, first_row: int, last_row: int, count: int, blocks: Blocks) -> SegmentInfo | None:
         if not count:
