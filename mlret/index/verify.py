@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from mlret.index.store.opening import space_of
 from mlret.index.store.salvage import Salvage
 from mlret.index.store.store import Store
 from mlret.index.store.stored_encoder import encoder_of
-from mlret.index.vectors.segments import Rows
+from mlret.index.vectors.segments import Rows, map_array
 from mlret.index.vectors.space import AnySealer, AnySpace, Joined
 from mlret.wording import counted
 
@@ -107,7 +107,8 @@ def _folder(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, s
         if not records.counters_damaged:
             upgrade(path, records)
         alone = [(info.first_row, info.last_row) for info in found.manifest.segments if space.stands_alone(info)]
-        look = damage.damage_of(records, VectorTable(records, space.blobs), elsewhere=alone)
+        sealed = _sealed_rows(space.files, found.manifest)
+        look = damage.damage_of(records, VectorTable(records, space.blobs), elsewhere=alone, sealed=sealed)
         problems += _database(path, records, look, found, repair)
     if look.passages:
         problems.append(
@@ -128,17 +129,26 @@ def _folder(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, s
     return problems + list(_segments(path, encoder, repair, say))
 
 
+def _sealed_rows(files: SealedFiles, manifest: Manifest) -> NDArray[np.int64]:
+    """Return the rows that have a vector in a segment whose list of rows is intact, in ascending order."""
+    found = [np.empty(0, dtype=np.int64)]
+    for info in manifest.segments:
+        with suppress(TornFileError):
+            found.append(map_array(files, info.numbers, (info.rows,), np.int64))
+    return np.concatenate(found)
+
+
 def _database(path: Path, records: Records, look: damage.Damage, found: Found, repair: bool) -> Iterator[Problem]:
     """Find the problems of the database except for its vectors, and repair each as it is found."""
     yield from (Problem(RECORDS, line, repairable=False) for line in look.pages)
     if look.pages:
         return
     lost = records.counter("changes") < found.noted
-    broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, look.removed, lost]
+    broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, look.removed, look.strays, lost]
     if repair and any(broken) and not records.writable:
         raise read_only(path / RECORDS)
     yield from (Problem(RECORDS, f"the record {id!r} is damaged", repairable=False) for _, id in look.records)
-    if look.tombstones or look.removed or look.counters or lost:
+    if look.tombstones or look.removed or look.counters or look.strays or lost:
         yield from _counts(path, records, look, found, repair, lost=lost)
     if look.orphans:
         if repair:
@@ -161,9 +171,9 @@ def _counts(
     if repair:
         with WriterLock(path / LOCK):
             records.snapshot()
-            kept = np.setdiff1d(records.tombstones.read(checked=False), records.numbers("SELECT row FROM records"))
+            kept = np.setdiff1d(records.tombstones.read(checked=False), records.rows(1, records.last_row()))
             kept = kept[(kept > 0) & (kept <= records.last_row())]
-            damage.recount(records, kept, found.noted)
+            damage.recount(records, np.union1d(kept, look.strays).astype(np.int64), found.noted)
     if look.tombstones:
         what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
         yield Problem(RECORDS, what, repaired=repair)

@@ -44,6 +44,8 @@ class Damage:
         The rows that have a vector and no record.
     passages
         The rows of documents whose passages are damaged or do not fit their texts.
+    strays
+        The rows of the vectors that are left of passages which documents have lost.
     tombstones
         The rows that are listed as removed although they are stored.
     removed
@@ -57,6 +59,7 @@ class Damage:
     vectors: list[int] = field(default_factory=list)
     orphans: list[int] = field(default_factory=list)
     passages: list[int] = field(default_factory=list)
+    strays: list[int] = field(default_factory=list)
     tombstones: list[int] = field(default_factory=list)
     removed: bool = False
     fields: bool = False
@@ -65,7 +68,11 @@ class Damage:
 
 
 def damage_of(
-    records: Records, vectors: VectorTable[JoinedT], *, elsewhere: Sequence[tuple[int, int]] = ()
+    records: Records,
+    vectors: VectorTable[JoinedT],
+    *,
+    elsewhere: Sequence[tuple[int, int]] = (),
+    sealed: NDArray[np.int64],
 ) -> Damage:
     """Check every page, record and vector of a database, and return the damage.
 
@@ -77,6 +84,8 @@ def damage_of(
         Its vectors.
     elsewhere
         The first and the last row of each range of rows that need not have a vector here.
+    sealed
+        ``(n,)`` int64, in ascending order: the rows that have a vector in a segment.
     """
     found = Damage(pages=_pages(records))
     if found.pages:
@@ -84,7 +93,7 @@ def damage_of(
     try:
         _look_at_records(records, vectors, found)
         _leave_out(found.vectors, elsewhere)
-        _look_at_rows(records, found)
+        _look_at_rows(records, sealed, found)
         if not found.records:
             found.fields = _fields_differ(records)
             found.lexical = _lexical_differs(records)
@@ -146,18 +155,20 @@ def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], found: Da
         found.vectors += [other for other in range(row + 1, row + len(spans)) if other not in held]
 
 
-def _look_at_rows(records: Records, found: Damage) -> None:
+def _look_at_rows(records: Records, sealed: NDArray[np.int64], found: Damage) -> None:
     """Look for rows that a table should not have, and check the list of removed rows and the counters."""
     documents = records.numbers("SELECT row FROM records ORDER BY row")
     stored = documents if found.passages else records.passages.expanded(documents)
     others = records.numbers("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)")
     # Which rows belong to a document whose passages are damaged is known only when it is cut again.
     found.orphans = [] if found.passages else np.setdiff1d(others, stored).tolist()
-    if records.counter(COUNTER) > len(stored) - len(documents) and found.orphans and not records.counters_damaged:
-        # Documents have lost their passages, the vectors of which are left.
-        places = np.searchsorted(documents, found.orphans) - 1
-        found.passages = np.unique(documents[places[places >= 0]]).tolist()
     dead = records.tombstones.read(checked=False)
+    strays = np.union1d(found.orphans, np.setdiff1d(sealed, np.union1d(stored, dead)))
+    if records.counter(COUNTER) > len(stored) - len(documents) and len(strays) and not records.counters_damaged:
+        # Documents have lost their passages, the vectors of which are left.
+        found.strays = strays.tolist()
+        places = np.searchsorted(documents, strays) - 1
+        found.passages = np.unique(documents[places[places >= 0]]).tolist()
     found.tombstones = np.intersect1d(dead, stored, assume_unique=True).tolist()
     found.removed = records.counter("tombstones") != sum_of(dead)
     further = 0 if found.passages else len(stored) - len(documents)
