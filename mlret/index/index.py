@@ -178,8 +178,8 @@ class Index:
     ) -> Index:
         """Open an existing index.
 
-        Missing or truncated vector files are rebuilt from the records; a warning is written to the logger
-        ``mlret.index``.
+        Damaged vector files are written again if none of their vectors is lost: from their intact blocks, and from the
+        second copies of an index that keeps them. A warning is written to the logger ``mlret.index``.
 
         Parameters
         ----------
@@ -207,8 +207,9 @@ class Index:
             If ``path`` holds no index, or one of another kind or format.
         FingerprintError
             If the index was built with another encoder.
-        MlretError
-            If the records are missing or damaged.
+        Corrupt
+            If the records or vectors are missing or damaged. The message names the command that encodes the texts of
+            lost vectors again.
 
         Examples
         --------

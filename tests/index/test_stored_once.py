@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import tarfile
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +23,7 @@ from mlret.index.vectors import segments
 from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.verify import verify_index
 from tests.index.damaging import all_answers, documents, store
+from tests.index.killing import write_until_killed
 from tests.index.made import encoder, settings, shrink, vectors_of
 from tests.index.old.write_folders import answers
 from tests.index.test_manifest import Replayed
@@ -232,7 +230,7 @@ def test_whole_segment_of_format_3_is_kept_and_its_graph_loses_its_vectors(
         index.compact(lambda *step: steps.append(step))
         after = index.store.manifest.segments
         assert [info.main for info in after][:sealed] == before and all(info.blocks for info in after)
-        assert [done for step, done, _ in steps if step == "bringing segments up to date"] == [40, 64]
+        assert [done for step, done, _ in steps if step == "bringing segments up to date"] == [40, 70]
         assert after[0].accelerator.bytes <= graph.bytes - 40 * 8
     assert in_database(folder) == [] and verify_index(folder) == [] and as_json(folder) == right
 
@@ -260,43 +258,6 @@ def test_damaged_segment_of_format_3_is_not_relied_on_by_compaction(tmp_path: Pa
     assert verify_index(folder) == [] and as_json(folder) == right
 
 
-# Kills itself at the n-th durable write of a compaction, or of adding that seals segments.
-_KILLED = """
-import os, signal, sys
-from mlret.index.index import Index
-from mlret.index.storage import generations, sealed
-from mlret.index.store import store
-from tests.index.damaging import store as store_documents
-from tests.index.made import encoder, shrink
-
-shrink()
-left = int(sys.argv[2])
-
-
-def counted(function):
-    def call(*arguments, **named):
-        global left
-        for _ in range(2):
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left -= 1
-            if _ == 0:
-                found = function(*arguments, **named)
-        return found
-    return call
-
-
-sealed.write_atomically = counted(sealed.write_atomically)
-store.write_manifest = counted(store.write_manifest)
-store.settle = counted(store.settle)
-sealed.SealedFiles.remove_all_but = counted(sealed.SealedFiles.remove_all_but)
-with Index.open(sys.argv[1], encoder()) as index:
-    if sys.argv[3] == "add":
-        store_documents(index, 80, 110)
-    index.compact()
-"""
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 @pytest.mark.parametrize("act", ["compact", "add"])
@@ -310,18 +271,18 @@ def test_killed_at_any_step_of_sealing_nothing_is_lost(tmp_path: Path, act: str,
         folder = tmp_path / "i"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(begun, folder)
-        done = subprocess.run([sys.executable, "-c", _KILLED, str(folder), str(steps), act], check=False)
+        done = write_until_killed(folder, steps, act)
         found = all_answers(folder)
         assert right.items() <= found["documents"].items()
         assert {id for id, _ in found["hits True"]} == set(found["documents"])
         assert verify_index(folder) == []
-        if done.returncode == 0:
+        if done == 0:
             break
-        assert done.returncode == -signal.SIGKILL
+        assert done == -signal.SIGKILL
         with Index.open(folder, encoder()) as index:
             index.compact()
         assert in_database(folder) == [] and all_answers(folder)["documents"] == found["documents"]
-    assert steps > 10 and done.returncode == 0 and in_database(folder) == []
+    assert steps > 10 and done == 0 and in_database(folder) == []
 
 
 def test_reader_of_before_sees_its_vectors_until_it_is_refreshed(tmp_path: Path) -> None:

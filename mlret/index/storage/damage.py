@@ -118,7 +118,7 @@ def _leave_out(rows: list[int], ranges: Sequence[tuple[int, int]]) -> None:
     """Remove the rows that lie in some ranges, which are in ascending order."""
     some = np.array(rows, dtype=np.int64)
     first, last = np.array([*ranges, (math.inf, math.inf)]).T
-    inside = (some >= first[np.searchsorted(last, some)])
+    inside = some >= first[np.searchsorted(last, some)]
     rows[:] = some[~inside].tolist()
 
 

@@ -228,9 +228,7 @@ class TorchExact(ExactSearch):
         If the matrix does not fit into the free memory of the device.
     """
 
-    def __init__(
-        self, matrix: Matrix, device: str = "cuda", dtype: Literal["float16", "bfloat16"] = "float16"
-    ) -> None:
+    def __init__(self, matrix: Matrix, device: str = "cuda", dtype: Literal["float16", "bfloat16"] = "float16") -> None:
         import torch
 
         # Both factors, which are unit vectors, and the score are rounded: three times half a unit in the last place.

@@ -226,9 +226,7 @@ def build_accelerator(
     return built
 
 
-def read_accelerator(
-    kind: SegmentKind, path: Path, matrix: Matrix, settings: IndexSettings
-) -> Accelerator:
+def read_accelerator(kind: SegmentKind, path: Path, matrix: Matrix, settings: IndexSettings) -> Accelerator:
     """Open a file that :meth:`Accelerator.write` wrote for the rows of ``matrix``, memory-mapped if FAISS can do so.
 
     Parameters

@@ -4,9 +4,9 @@ A vector is rounded when it comes in, and never again: what the tail compares, w
 from it are the same values, so that sealing and merging change no score.
 
 In float16 each value is rounded by itself, so that the length of a vector may be off by a few millionths. In int8 the
-codes of a vector are ``127 v / max |v|`` to the nearest integers, and its scale, a float32, is one over the length of the
-codes: the stored vector, ``codes * scale``, has length 1, and its products with unit queries are cosines. Rounding a
-rounded vector again gives the same bits.
+codes of a vector are ``127 v / max |v|`` to the nearest integers, and its scale, a float32, is one over their length:
+the stored vector, ``codes * scale``, has length 1, and its products with unit queries are cosines. Rounding a rounded
+vector again gives the same bits.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Rounded:
         return Rounded(self.codes[rows], None if self.scales is None else self.scales[rows])
 
     def unscaled(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield the place of each block of vectors, and its codes in float32, which the scales are still to multiply."""
+        """Yield the place of each block of vectors, and its codes in float32, not multiplied by the scales."""
         for start in range(0, len(self), _BLOCK):
             place = slice(start, start + _BLOCK)
             yield place, self.codes[place].astype(np.float32)
@@ -106,7 +106,7 @@ def rounded(vectors: NDArray[np.float32], dtype: Dtype) -> Matrix:
 
 
 def scales_of(codes: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Return what codes are to be multiplied by so that they have length 1: ``(n,)`` float32, 0 for codes of length 0."""
+    """Return what codes are multiplied by so that they have length 1: ``(n,)`` float32, 0 for codes of length 0."""
     wide = codes.astype(np.float64)
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
     return (1 / np.where(lengths > 0, lengths, np.inf)).astype(np.float32)

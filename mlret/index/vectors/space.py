@@ -97,6 +97,7 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
     bulk_size: int
     # Segments are not merged beyond this size, so that building one takes bounded memory and time.
     largest_segment: int
+
     def __init__(self, files: SealedFiles, manifest: Manifest) -> None:
         self.files = files
         self.manifest = manifest

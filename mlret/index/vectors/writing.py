@@ -15,7 +15,7 @@ from mlret.index.storage.blocks import sums_of
 from mlret.index.storage.manifest import AcceleratorInfo, SegmentInfo
 from mlret.index.storage.sealed import TornFileError, save_npy, write_npy
 from mlret.index.vectors.faiss_index import Accelerator, Graph, build_accelerator
-from mlret.index.vectors.rounding import Matrix, dtype_of, rounded
+from mlret.index.vectors.rounding import Matrix, dtype_of, part_of, rounded
 from mlret.index.vectors.segments import Segment, map_array, open_accelerator, open_segment
 from mlret.index.vectors.space import Progress, Sealer, rows_alive
 
@@ -89,9 +89,7 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
         blocks = self.files.seal(f"{name}.blocks.npy", partial(save_npy, array=sums))
         return info.model_copy(update={"blocks": blocks})
 
-    def _fill(
-        self, path: Path, blocks: Blocks, numbers: NDArray[np.int64], scales: NDArray[np.float32]
-    ) -> None:
+    def _fill(self, path: Path, blocks: Blocks, numbers: NDArray[np.int64], scales: NDArray[np.float32]) -> None:
         done = 0
 
         def codes() -> Iterator[NDArray[np.floating | np.int8]]:
@@ -113,8 +111,7 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
     def _blocks(self, segment: Segment, alive: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], Matrix]]:
         for start in range(0, len(segment), _BLOCK):
             part = slice(start, start + _BLOCK)
-            numbers, matrix = segment.numbers[part][alive[part]], segment.matrix
-            if isinstance(matrix, np.ndarray):  # A segment that was read from the database has all its vectors in float32.
-                yield numbers, rounded(matrix[part][alive[part]], self.manifest.settings.dtype)
-            else:
-                yield numbers, matrix.part(part).part(alive[part])
+            some = part_of(part_of(segment.matrix, part), alive[part])
+            # What was salvaged of a damaged segment is in float32.
+            whole = isinstance(some, np.ndarray)
+            yield segment.numbers[part][alive[part]], rounded(some, self.manifest.settings.dtype) if whole else some
