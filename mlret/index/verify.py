@@ -56,10 +56,10 @@ def verify_index(
     repair
         Rebuild what can be rebuilt: the manifest from its copy in the database, or the copy from the manifest; the list
         of removed rows, the counters, the filterable metadata and the lexical index from the records; vector files from
-        their intact blocks, from what the database has of the others, and by encoding the texts of what is lost;
-        and accelerators from the vectors. Documents whose passages are damaged are cut and encoded again. The records themselves
-        exist only once, so damaged records are only reported. In an index that is divided, this is done in each shard,
-        what an interrupted resharding left is removed, and the manifest of the shards is written again.
+        their intact blocks, from what the database has of the others, and by encoding the texts of what is lost; and
+        accelerators from the vectors. Documents whose passages are damaged are cut and encoded again. The records
+        themselves exist only once, so damaged records are only reported. In an index that is divided, this is done in
+        each shard, what an interrupted resharding left is removed, and the manifest of the shards is written again.
     say
         Called with the name of what is being checked.
 

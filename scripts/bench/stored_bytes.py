@@ -30,7 +30,7 @@ DIMS, K = 384, 10
 # Bytes a document of lancedb 0.40 for the same data with its HNSW, as measured beside mlret in another run.
 LANCEDB = 2_162
 DTYPES: tuple[Dtype, ...] = ("float32", "float16", "int8")
-WORDS = "river mountain harbour garden market bridge forest castle engine window letter winter".split()
+WORDS = ("river", "mountain", "harbour", "garden", "market", "bridge", "forest", "castle", "engine", "window", "letter")
 
 
 def made(count: int, seed: int) -> NDArray[np.float32]:
@@ -107,8 +107,8 @@ def main() -> None:
         for dtype in DTYPES:
             one = figures[dtype] = measured(Path(place) / dtype, dtype, given)
             print(
-                f"{one['bytes'] / LANCEDB:5.2f}  {dtype:<8} {one['bytes']:6.0f} bytes, build {one['build_cpu_s']:.1f} s, "
-                f"query {one['query_cpu_ms']:.2f} ms, recall@{K} {one['recall']:.3f}, scores off by "
+                f"{one['bytes'] / LANCEDB:5.2f}  {dtype:<8} {one['bytes']:6.0f} bytes, build {one['build_cpu_s']:.1f} "
+                f"s, query {one['query_cpu_ms']:.2f} ms, recall@{K} {one['recall']:.3f}, scores off by "
                 f"{one['score_error']:.1e}"
             )
     print()
