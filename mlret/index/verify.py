@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +123,7 @@ def _folder(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, s
         return problems
     if look.vectors:
         if repair:
-            _vectors_again(path, encoder, look.vectors)
+            _vectors_again(path, found.manifest, encoder, look.vectors)
         problems.append(Problem(RECORDS, f"{counted(len(look.vectors), 'damaged vector')}", repaired=repair))
         if not repair:
             return problems  # Segments are compared with the vectors in the database.
@@ -293,19 +294,30 @@ def _encode_again(
             table.add(some, vectors)
 
 
-def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
-    """Replace damaged vectors by those of their sealed segment, or by encoding their texts again."""
-    with Index.open(path, encoder, kind=read_manifest(path).kind) as index:
-        store = index.store
-        with store.writing():
-            for start in range(0, len(rows), _BATCH):
-                found = store.sealed_vectors(rows[start : start + _BATCH])
-                lost = [row for row in rows[start : start + _BATCH] if row not in found]
-                if lost:
-                    vectors = _encoded(store.space, store.records, index.encoder, store.manifest, lost)
-                    found |= dict(zip(lost, vectors, strict=True))
-                with store.records.transaction():
-                    store.vectors.add(found, found.values())
+def _vectors_again(path: Path, manifest: Manifest, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
+    """Replace damaged vectors of the database by those of a segment, or by encoding their texts again."""
+    space = space_of(SealedFiles(path), manifest)
+    with closing(Records(path / RECORDS)) as records, WriterLock(path / LOCK):
+        records.snapshot()
+        table = VectorTable(records, space.blobs)
+        found = _sealed_vectors(space, manifest, np.array(rows, dtype=np.int64))
+        with records.transaction():
+            table.add(found, found.values())
+        if lost := [row for row in rows if row not in found]:
+            _encode_again(path, manifest, records, table, encoder, lost)
+
+
+def _sealed_vectors(space: AnySpace, manifest: Manifest, rows: NDArray[np.int64]) -> dict[int, NDArray[Any]]:
+    """Return the vectors of those rows that are in intact segments."""
+    found: dict[int, NDArray[Any]] = {}
+    with suppress(TornFileError):
+        space.load(manifest)
+    for info in manifest.segments:
+        with suppress(TornFileError):
+            segment = space.open(info)
+            positions = segment.positions_of(rows)
+            found |= dict(zip(segment.numbers[positions].tolist(), space.taken_out(segment, positions), strict=True))
+    return found
 
 
 def _encoded(space: AnySpace, records: Records, encoder: AnyEncoder, manifest: Manifest, rows: Sequence[int]) -> Joined:
