@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -19,7 +20,7 @@ from mlret.index.settings import IndexSettings
 from mlret.index.storage import blocks
 from mlret.index.storage.lock import LOCK, WriterLock
 from mlret.index.store import compaction
-from mlret.index.vectors import segments
+from mlret.index.vectors import segments, writing
 from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.verify import verify_index
 from tests.index.damaging import all_answers, documents, store
@@ -36,7 +37,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("segment_size", "bulk_size"):
         monkeypatch.setattr(CosineSpace, name, getattr(CosineSpace, name))
     shrink()
-    for module in (blocks, segments):
+    for module in (blocks, segments, writing):
         monkeypatch.setattr(module, "ROWS", 8)
 
 
@@ -283,6 +284,26 @@ def test_killed_at_any_step_of_sealing_nothing_is_lost(tmp_path: Path, act: str,
             index.compact()
         assert in_database(folder) == [] and all_answers(folder)["documents"] == found["documents"]
     assert steps > 10 and done == 0 and in_database(folder) == []
+
+
+@pytest.mark.parametrize("begun", ["new", "old"])
+def test_merging_copies_no_vector_that_was_damaged_after_it_was_checked(tmp_path: Path, begun: str) -> None:
+    folder = made(tmp_path / "i") if begun == "new" else unpacked(tmp_path)[0]
+    right, file = all_answers(folder), main_file(folder)
+    state = file.stat()
+    with Index.open(folder, encoder()) as index:
+        blanked(file, 300, 340)
+        os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+        with pytest.raises(Corrupt, match="is torn"):
+            index.compact()
+    assert verify_index(folder)[0].file == f"vectors/{file.name}"
+    counting = Counting()
+    assert all(problem.repaired for problem in verify_index(folder, counting, repair=True))
+    assert len(counting.texts) == (8 if begun == "new" else 0)
+    assert verify_index(folder) == [] and all_answers(folder) == right
+    with Index.open(folder, encoder()) as index:
+        index.compact()
+    assert verify_index(folder) == [] and in_database(folder) == []
 
 
 def test_reader_of_before_sees_its_vectors_until_it_is_refreshed(tmp_path: Path) -> None:

@@ -178,8 +178,8 @@ class _Factors:
     def multiply(self, rows: Matrix, products: NDArray[np.float32]) -> None:
         """Fill ``products``, ``(n, q)`` float32, with those of ``(n, dims)`` rows and the queries."""
         if not isinstance(rows, np.ndarray):
-            for place, codes in rows.unscaled():
-                self.multiply(codes, products[place])
+            for part, codes in rows.unscaled():
+                self.multiply(codes, products[part])
             if rows.scales is not None:
                 products *= rows.scales[:, None]
             return

@@ -64,7 +64,8 @@ class Rounded:
         codes = self.codes[rows]
         if self.scales is None:
             return codes.astype(np.float32)
-        return np.multiply(codes, self.scales[rows][..., None], dtype=np.float32)
+        found: NDArray[np.float32] = np.multiply(codes, self.scales[rows][..., None], dtype=np.float32)
+        return found
 
     def part(self, rows: slice | NDArray[Any]) -> Rounded:
         """Return some vectors as they are stored."""

@@ -114,8 +114,11 @@ def open_segment(files: SealedFiles, info: SegmentInfo, manifest: Manifest, *, t
     shape, dtype = (info.rows, manifest.dims), np.dtype(dtype_of(manifest.settings.dtype))
     matrix: Matrix = map_array(files, info.vectors, shape, dtype, thorough=thorough)
     if manifest.settings.dtype != "float32":
-        scales = info.scales and map_array(files, info.scales, (info.rows,), np.float32, thorough=thorough)
-        matrix = Rounded(np.asarray(matrix), scales)
+        scales = info.scales
+        matrix = Rounded(
+            np.asarray(matrix),
+            None if scales is None else map_array(files, scales, (info.rows,), np.float32, thorough=thorough),
+        )
     numbers = map_array(files, info.numbers, (info.rows,), np.int64, thorough=thorough)
     if thorough and info.blocks is not None:
         files.check(info.blocks, thorough=True)
@@ -148,7 +151,7 @@ def intact_rows(
         codes = map_array(files, info.vectors, shape, np.dtype(dtype_of(dtype)), thorough=True)
         intact = np.ones(info.rows, dtype=np.bool_)
     except TornFileError:
-        if (sums := _checksums(files, info)) is None:
+        if (sums := checksums_of(files, info)) is None:
             return None
         codes, intact = read_intact(files.folder / info.vectors.file, shape, dtype_of(dtype), sums)
     if dtype == "float32":
@@ -157,8 +160,16 @@ def intact_rows(
     return Segment(numbers[intact], Rounded(codes[intact], scales_of(codes[intact]) if info.scales else None), info)
 
 
-def _checksums(files: SealedFiles, info: SegmentInfo) -> NDArray[np.uint32] | None:
-    """Return the checksums of the blocks of a segment; ``None`` if there are none, or their file is damaged."""
+def checksums_of(files: SealedFiles, info: SegmentInfo) -> NDArray[np.uint32] | None:
+    """Return the checksums of the blocks of a segment; ``None`` if there are none, or their file is damaged.
+
+    Parameters
+    ----------
+    files
+        The sealed files of the index.
+    info
+        What the manifest states about the segment.
+    """
     if info.blocks is None:
         return None
     try:

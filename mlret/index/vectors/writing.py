@@ -11,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.settings import Choice
-from mlret.index.storage.blocks import sums_of
+from mlret.index.storage.blocks import ROWS, sums_of
 from mlret.index.storage.manifest import AcceleratorInfo, SegmentInfo
 from mlret.index.storage.sealed import TornFileError, save_npy, write_npy
 from mlret.index.vectors.faiss_index import Accelerator, Graph, build_accelerator
+from mlret.index.vectors.graph_storage import shares_vectors
 from mlret.index.vectors.rounding import Matrix, dtype_of, part_of, rounded
-from mlret.index.vectors.segments import Segment, map_array, open_accelerator, open_segment
+from mlret.index.vectors.segments import Segment, checksums_of, map_array, open_accelerator, open_segment
 from mlret.index.vectors.space import Progress, Sealer, rows_alive
 
 Blocks = Iterable[tuple[NDArray[np.int64], Matrix]]
-_BLOCK = 8192
+_BLOCK = 8192  # A multiple of ROWS, so that blocks of both kinds begin together.
 
 
 class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
@@ -58,12 +59,14 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
         if info.blocks is not None:
             return info
         info = self._with_checksums(info, thorough=True)
-        segment = open_segment(self.files, info, self.manifest)
+        stated, segment = info.accelerator, open_segment(self.files, info, self.manifest)
+        if stated is None or not shares_vectors(segment.matrix):
+            return info
         with suppress(TornFileError):  # It is reported, and replaced, as any other damaged accelerator.
-            accelerator = open_accelerator(self.files, segment, self.manifest.settings)
-            if isinstance(accelerator, Graph) and accelerator.has_vectors:
-                accelerator.compare(segment.matrix)
-                return self._accelerated(info, Choice(info.accelerator.kind, info.accelerator.why), accelerator)
+            graph = open_accelerator(self.files, segment, self.manifest.settings)
+            if isinstance(graph, Graph) and graph.has_vectors:
+                graph.compare(segment.matrix)
+                return self._accelerated(info, Choice(stated.kind, stated.why), graph)
         return info
 
     def _write(self, first_row: int, last_row: int, count: int, blocks: Blocks) -> SegmentInfo | None:
@@ -89,6 +92,16 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
         blocks = self.files.seal(f"{name}.blocks.npy", partial(save_npy, array=sums))
         return info.model_copy(update={"blocks": blocks})
 
+    def _check(self, segment: Segment, part: slice, sums: NDArray[np.uint32]) -> None:
+        """Raise if vectors are not what their checksums were made of: after a merge they stand nowhere else."""
+        matrix = segment.matrix
+        found = sums_of((matrix if isinstance(matrix, np.ndarray) else matrix.codes)[part])
+        if not np.array_equal(found, sums[part.start // ROWS :][: len(found)]):
+            raise TornFileError(
+                f"{self.files.folder / segment.info.vectors.file} is torn (vectors are not what was written); `mlret "
+                f"index verify --repair {self.files.folder}` makes them again"
+            )
+
     def _fill(self, path: Path, blocks: Blocks, numbers: NDArray[np.int64], scales: NDArray[np.float32]) -> None:
         done = 0
 
@@ -109,9 +122,17 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
         assert done == len(numbers)
 
     def _blocks(self, segment: Segment, alive: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], Matrix]]:
+        """Yield the row numbers and the vectors of a segment that are alive, after checking what is read."""
+        sums = None
+        if not segment.torn:
+            sums = checksums_of(self.files, segment.info)
+            if sums is None:
+                self.files.check(segment.info.vectors, thorough=True)
         for start in range(0, len(segment), _BLOCK):
             part = slice(start, start + _BLOCK)
+            if sums is not None:
+                self._check(segment, part, sums)
             some = part_of(part_of(segment.matrix, part), alive[part])
-            # What was salvaged of a damaged segment is in float32.
-            whole = isinstance(some, np.ndarray)
-            yield segment.numbers[part][alive[part]], rounded(some, self.manifest.settings.dtype) if whole else some
+            if isinstance(some, np.ndarray):  # As what was salvaged of a damaged segment is in an index of any dtype.
+                some = rounded(some, self.manifest.settings.dtype)
+            yield segment.numbers[part][alive[part]], some
