@@ -203,7 +203,7 @@ def choose_kind(
     if seconds < _QUICK:
         why = f"comparing with all is exact and takes {1000 * seconds:.1f} ms on this machine"
         return Choice("flat", f"{rows:,} vectors of {dims} dimensions: {why}")
-    return Choice("hnsw", f"{have}: a graph over int8 codes, which compares the fewest for what it finds")
+    return Choice("hnsw", f"{have}: a graph of neighbours, which compares the fewest for what it finds")
 
 
 def read_index_recipe(path: Path) -> IndexRecipe:

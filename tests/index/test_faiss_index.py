@@ -161,7 +161,7 @@ def test_a_graph_is_built_where_comparing_all_is_slow_and_then_kept(
     monkeypatch.setattr(cosine, "seconds_per_value", lambda: 0.0)
     with Index.open(tmp_path / "hnsw") as index:
         [choice] = index.compact()
-        assert choice.kind == index.store.segments[0].kind == "hnsw" and "a graph over int8 codes" in choice.why
+        assert choice.kind == index.store.segments[0].kind == "hnsw" and "a graph of neighbours" in choice.why
 
 
 def test_a_graph_is_built_with_the_fastest_level_and_the_level_of_before_returns(
