@@ -187,6 +187,6 @@ def test_the_fastest_level_is_one_that_the_processor_has(matrix: NDArray[np.floa
     before = faiss.SIMDConfig.get_level()
     levels = [faiss.SIMDLevel_NONE, before]
     try:
-        assert graph_level._fastest(faiss, levels, matrix[:64], 16) in levels
+        assert graph_level._fastest(faiss, levels, matrix[:64], "HNSW16_SQfp16") in levels
     finally:
         faiss.SIMDConfig.set_level(before)

@@ -299,7 +299,7 @@ def test_merging_copies_no_vector_that_was_damaged_after_it_was_checked(tmp_path
     assert verify_index(folder)[0].file == f"vectors/{file.name}"
     counting = Counting()
     assert all(problem.repaired for problem in verify_index(folder, counting, repair=True))
-    assert len(counting.texts) == (8 if begun == "new" else 0)
+    assert len(counting.texts) == (7 if begun == "new" else 0)  # of eight rows one was deleted
     assert verify_index(folder) == [] and all_answers(folder) == right
     with Index.open(folder, encoder()) as index:
         index.compact()
