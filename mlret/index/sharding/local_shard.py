@@ -12,7 +12,8 @@ from mlret.data.documents import Document
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
 from mlret.index.best_passages import Best, best_of, nearest_documents
-from mlret.index.filtering.fields import Kind, field_names, field_values
+from mlret.index.filtering.field_table import field_names, field_values
+from mlret.index.filtering.fields import Kind
 from mlret.index.filtering.filter_warnings import Messages, Unmatched
 from mlret.index.filtering.filters import Condition
 from mlret.index.fusion import lexical_applies

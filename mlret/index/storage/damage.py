@@ -108,7 +108,12 @@ def _pages(records: Records) -> list[str]:
             lines = [str(line) for (line,) in records.connection.execute("PRAGMA integrity_check(20)")]
             return ([] if lines == ["ok"] else lines) or schema_differs(
                 records.connection,
-                partial(make_tables, lexical=records.lexical is not None, passages=records.passages.exist),
+                partial(
+                    make_tables,
+                    lexical=records.lexical is not None,
+                    passages=records.passages.exist,
+                    numbered_fields=records.fields.numbered,
+                ),
             )
     except MlretError as error:
         return [str(error)]

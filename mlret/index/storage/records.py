@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.errors import Corrupt, MlretError
-from mlret.index.filtering.fields import FieldTable
+from mlret.index.filtering.field_table import FieldTable
 from mlret.index.filtering.filter_sql import matching_rows
 from mlret.index.filtering.filters import Condition
 from mlret.index.lexical.fts import LexicalTable

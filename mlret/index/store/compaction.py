@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlret.index.settings import Choice
 from mlret.index.sqlite.pages import See
-from mlret.index.storage.manifest import AnySegmentInfo
+from mlret.index.storage.manifest import FORMAT_VERSION, AnySegmentInfo
 from mlret.index.store.store import Store
 from mlret.index.vectors.segments import Rows
 
@@ -135,6 +135,11 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
             sealer.progress = progress
             info = sealer.accelerate(segment.info, choice, sealer.counting(f"building {choice.kind}", segment.size))
             store.switch([info if old == segment.info else old for old in store.manifest.segments], sealer.changes)
+    if not store.records.fields.numbered:
+        if store.manifest.format_version < FORMAT_VERSION:  # Earlier versions of mlret refuse the folder first.
+            store.switch(store.manifest.segments)
+        with store.records.transaction():
+            store.records.fields.number_names()
     if changes := store.space.calibrated(store.segments):
         store.switch(store.manifest.segments, changes)
     store.records.shrink()
