@@ -16,7 +16,7 @@ from mlret.index.storage.manifest import AcceleratorInfo, SegmentInfo
 from mlret.index.storage.sealed import TornFileError, save_npy, write_npy
 from mlret.index.vectors.faiss_index import Accelerator, Graph, build_accelerator
 from mlret.index.vectors.graph_storage import shares_vectors
-from mlret.index.vectors.rounding import Matrix, dtype_of, part_of, rounded
+from mlret.index.vectors.rounding import Matrix, Rounded, dtype_of, part_of, rounded, scales_of
 from mlret.index.vectors.segments import Segment, checksums_of, map_array, open_accelerator, open_segment
 from mlret.index.vectors.space import Progress, Sealer, rows_alive
 
@@ -126,6 +126,7 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
         sums = None
         if not segment.torn:
             sums = checksums_of(self.files, segment.info)
+            self.files.check(segment.info.numbers, thorough=True)
             if sums is None:
                 self.files.check(segment.info.vectors, thorough=True)
         for start in range(0, len(segment), _BLOCK):
@@ -135,4 +136,6 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
             some = part_of(part_of(segment.matrix, part), alive[part])
             if isinstance(some, np.ndarray):  # As what was salvaged of a damaged segment is in an index of any dtype.
                 some = rounded(some, self.manifest.settings.dtype)
+            elif some.scales is not None:
+                some = Rounded(some.codes, scales_of(some.codes))  # They have no checksum of their own.
             yield segment.numbers[part][alive[part]], some
