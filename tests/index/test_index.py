@@ -328,7 +328,7 @@ def test_format_of_another_version_is_refused(index: Index) -> None:
     manifest = index.path / "manifest.json"
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**content, "format_version": 99}))
-    with pytest.raises(InputError, match="format version 99, but this mlret reads versions up to 4"):
+    with pytest.raises(InputError, match="format version 99, but this mlret reads versions up to 5"):
         Index.open(index.path)
 
 
