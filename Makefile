@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
 TESTED_EXTRAS := kernels,files,train,trim,eval,serve,browser,dev
-EXTRAS := $(TESTED_EXTRAS),ray,docs
+EXTRAS := $(TESTED_EXTRAS),docs
 INSTALLED := $(VENV)/.installed
+# Ray, which only test-cluster needs.
+CLUSTER_INSTALLED := $(VENV)/.cluster-installed
 # What `pip install mlret` installs, which suffices for the demonstration.
 LIGHT := $(VENV)/.light
 # The lowest versions that pyproject.toml allows, in an environment of their own.
@@ -67,8 +69,8 @@ test-serve: $(INSTALLED) $(OTHERS_INSTALLED) $(NODE_INSTALLED) ## Test the serve
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=fast \
 		$(SERVE_TESTS)
 
-test-cluster: $(INSTALLED) ## Test building, serving and training on clusters of Ray (some eight minutes)
-	$(BIN)/python -m pytest -m cluster --timeout 600 tests/cluster
+test-cluster: $(CLUSTER_INSTALLED) ## Test building, serving and training on clusters of Ray (some eight minutes)
+	$(BIN)/python -m pytest --timeout 600 tests/cluster
 
 test-integrations: $(FRAMEWORKS_INSTALLED) ## Test mlret within LangChain, LlamaIndex and Haystack, with their suites
 	$(FRAMEWORKS)/bin/mypy --follow-imports silent $(FRAMEWORK_MODULES)
@@ -104,6 +106,10 @@ install: $(INSTALLED) ## Make .venv and install mlret with its development tools
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(CLUSTER_INSTALLED): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
 	@touch $@
 
 $(OTHERS_INSTALLED): constraints-serve.txt

@@ -129,7 +129,9 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
 
 # Modules that the light install lacks -> the extra that brings them.
 _EXTRA_OF = {
-    **dict.fromkeys(("torch", "transformers", "sentence_transformers", "accelerate", "schedulefree"), "train"),
+    **dict.fromkeys(
+        ("torch", "transformers", "sentence_transformers", "accelerate", "anyascii", "schedulefree"), "train"
+    ),
     **dict.fromkeys(("datasets", "pyarrow"), "data"),
     **dict.fromkeys(("bs4", "docx", "lxml", "pypdf"), "files"),
     **dict.fromkeys(("bm25s", "matplotlib", "mteb", "nltk", "pytrec_eval", "scipy", "sklearn", "Stemmer"), "eval"),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mlret.cli.common import json_object
 from mlret.cli.options import Option, SettingsOptions
+from mlret.wording import counted
 
 if TYPE_CHECKING:
     from mlret.memory.memory import Memory
@@ -103,8 +104,16 @@ def read_scope(arguments: Sequence[str]) -> dict[str, str]:
     return parse_scope(list(arguments))
 
 
+Shards = Annotated[
+    int | None,
+    typer.Option(
+        "--shards", min=1, help="If the store is made now, divide its tenants among this many stores, its shards."
+    ),
+]
+
+
 @contextmanager
-def opened(store: Path, model: str | None = None, *, make: bool = False) -> Iterator[Memory]:
+def opened(store: Path, model: str | None = None, *, make: bool = False, shards: int | None = None) -> Iterator[Memory]:
     """Open a memory store for a ``with`` block.
 
     Parameters
@@ -115,11 +124,36 @@ def opened(store: Path, model: str | None = None, *, make: bool = False) -> Iter
         The encoder's folder or hub id; by default the store's own.
     make
         Whether to create the store if it does not exist.
+    shards
+        The number of shards of a store that is created; one that exists must have as many. ``None`` for any number.
+
+    Raises
+    ------
+    InputError
+        If the store exists and has another number of shards.
     """
+    from mlret.index.storage.manifest import has_manifest
     from mlret.memory.memory import Memory
 
-    with Memory.open(store if make else existing(store), model) as memory:
+    if shards is not None and not has_manifest(store):
+        memory = Memory.create(store, model, shards=shards)
+    else:
+        _check_shards(store, shards)
+        memory = Memory.open(store if make else existing(store), model)
+    with memory:
         yield memory
+
+
+def _check_shards(store: Path, shards: int | None) -> None:
+    from mlret.errors import InputError
+    from mlret.index.sharding.shards_manifest import has_shards, read_shards
+
+    if shards is None:
+        return
+    there = len(read_shards(store).shards) if has_shards(store) else None
+    if there != shards:
+        what = "is not divided" if there is None else f"is divided into {counted(there, 'shard')}"
+        raise InputError(f"{store} exists and {what}: leave out --shards {shards}, or name a new store")
 
 
 def existing(store: Path) -> Path:

@@ -15,6 +15,7 @@ from mlret.cli.memory_options import (
     Model,
     Scope,
     Session,
+    Shards,
     Store,
     existing,
     opened,
@@ -46,6 +47,7 @@ def import_(
     ] = False,
     max_line: MaxLine = MAX_LINE,
     model: Model = None,
+    shards: Shards = None,
     as_json: Json = False,
 ) -> None:
     """Import the output of `mlret memory export`, or a chat export."""
@@ -63,7 +65,7 @@ def import_(
         open_standard_input if piped else open_raw,
         longest=max_line << 20,
     )
-    with opened(store, model, make=True) as memory:
+    with opened(store, model, make=True, shards=shards) as memory:
         if not chat:
             count = memory.import_records(lines, owner, existing="skip" if skip_existing else "error")
             verdicts = {"added": count}

@@ -20,6 +20,7 @@ from mlret.cli.memory_options import (
     Place,
     Scope,
     Session,
+    Shards,
     print_done,
     print_json,
     read_scope,
@@ -51,6 +52,7 @@ def add(
     ] = True,
     max_line: MaxLine = MAX_LINE,
     model: Model = None,
+    shards: Shards = None,
     as_json: Json = False,
 ) -> None:
     """Remember a text; or, with -, each line of standard input."""
@@ -65,7 +67,7 @@ def add(
         checked = read_items(given)
         items = given if is_address(store) else checked
     owner = read_scope(scope)
-    with opened_memory(store, model, make=True) as memory:
+    with opened_memory(store, model, make=True, shards=shards) as memory:
         added = list(memory.add_stream(cast("Any", items), owner, dedupe=dedupe))
     if as_json:
         print_json([one.as_json() for one in added] if text == "-" else added[0].as_json())

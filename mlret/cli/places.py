@@ -54,7 +54,9 @@ def served_index(address: str, model: str | None = None) -> Iterator[ClientIndex
 
 
 @contextmanager
-def opened_memory(place: str, model: str | None = None, *, make: bool = False) -> Iterator[Memory | ClientMemory]:
+def opened_memory(
+    place: str, model: str | None = None, *, make: bool = False, shards: int | None = None
+) -> Iterator[Memory | ClientMemory]:
     """Open a memory for a ``with`` block.
 
     Parameters
@@ -65,22 +67,25 @@ def opened_memory(place: str, model: str | None = None, *, make: bool = False) -
         The encoder's folder or hub id; by default the memory's own.
     make
         Whether to create the store if it does not exist.
+    shards
+        The number of shards of a store that is created, as for :func:`mlret.cli.memory_options.opened`.
 
     Raises
     ------
     InputError
-        If there is none, or an encoder is given for a memory on a server.
+        If there is none, or an encoder or a number of shards is given for a memory on a server.
     """
     if is_address(place):
         from mlret.client.client import Client
 
         _check_own_encoder(model)
+        check_here(place, shards is not None, "--shards")
         with Client(memory_address(place)) as client:
             yield client.memory()
     else:
         from mlret.cli.memory_options import opened
 
-        with opened(Path(place), model, make=make) as memory:
+        with opened(Path(place), model, make=make, shards=shards) as memory:
             yield memory
 
 

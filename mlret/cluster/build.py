@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Any
 
 import mlret
 from mlret.cluster.answers import Rows, answered, answers
+from mlret.cluster.codec_sampling import make_codec
 from mlret.cluster.connection import connected
 from mlret.cluster.division import Division, divide
 from mlret.cluster.job import WORK, Job
@@ -142,7 +143,10 @@ def build_on_ray(
         if vectors is not None:
             check_counts(len(load_vectors(vectors, lengths)), total)
         workers = _workers(ray, shards, gpu=loaded.runtime == "torch" and vectors is None)
-        reports = _built(ray, replace(job, threads=workers.threads), workers, total, progress)
+        job = replace(job, threads=workers.threads)
+        if loaded.similarity == "maxsim":
+            _make_codec(ray, job, workers, total)
+        reports = _built(ray, job, workers, total, progress)
         _finish(job, reports)
     done = Updated(*(sum(report["done"][place] for report in reports) for place in range(3)))
     summaries = [
@@ -282,6 +286,27 @@ def _workers(ray: Any, shards: int, *, gpu: bool) -> _Workers:
     return _Workers(min(shards, sum(processors // threads for processors in nodes)), threads, 0)
 
 
+def _make_codec(ray: Any, job: Job, workers: _Workers, total: int) -> None:
+    """Let one process train the codec that all shards share."""
+    items = ray.data.from_items([{"documents": total}], override_num_blocks=1)
+    work = partial(_make_codec_of, job=job)
+    for _ in answers(items.map_batches(work, batch_size=1, num_cpus=workers.threads, num_gpus=workers.gpus)):
+        pass
+
+
+def _make_codec_of(batch: dict[str, Any], job: Job) -> Rows:
+    from threadpoolctl import threadpool_limits
+
+    [total] = map(int, batch["documents"])
+
+    def made() -> None:
+        job.enter()
+        with threadpool_limits(job.threads):
+            make_codec(job, total)
+
+    return answered(made)
+
+
 def _built(ray: Any, job: Job, workers: _Workers, total: int, progress: Progress | None) -> list[dict[str, Any]]:
     """Build the shards that are not complete, and return the reports of all."""
     storage = job.storage
@@ -292,7 +317,8 @@ def _built(ray: Any, job: Job, workers: _Workers, total: int, progress: Progress
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
-        tally = ray.remote(Tally).options(num_cpus=0, scheduling_strategy=here).remote()
+        # Its process may be killed where memory is short; what it has counted so far is lost, and nothing else.
+        tally = ray.remote(Tally).options(num_cpus=0, scheduling_strategy=here, max_restarts=-1).remote()
         items = ray.data.from_items([{"shard": number} for number in missing], override_num_blocks=len(missing))
         count = min(workers.count, len(missing))
         # All actors are started at once, but the loss of some does not stop the others. None takes a second shard
@@ -308,24 +334,31 @@ def _built(ray: Any, job: Job, workers: _Workers, total: int, progress: Progress
             num_cpus=workers.threads,
             num_gpus=workers.gpus,
         )
-        with _watched(ray, tally, known, total, progress):
+
+        def stored() -> list[int]:
+            return [
+                sum(counts) for counts in zip(*(storage.read(report_name(n))["done"] for n in missing), strict=True)
+            ]
+
+        with _watched(ray, tally, known, total, progress, stored):
             for _ in answers(built):
                 pass
     return [storage.read(report_name(number)) for number in range(job.shards)]
 
 
 @contextmanager
-def _watched(ray: Any, tally: Any, known: int, total: int, progress: Progress | None) -> Iterator[None]:
-    """Report what actors have done, while the body waits for them."""
+def _watched(
+    ray: Any, tally: Any, known: int, total: int, progress: Progress | None, stored: Callable[[], list[int]]
+) -> Iterator[None]:
+    """Report what actors have done, while the body waits for them, and at the end what they have stored."""
     if progress is None:
         yield
         return
     reported = [0, 0, 0]
     ended = threading.Event()
 
-    def report() -> None:
+    def report(counts: Sequence[int]) -> None:
         nonlocal reported
-        counts = ray.get(tally.totals.remote())
         # A shard that was begun again is counted from zero.
         done = Updated(*(max(0, new - old) for new, old in zip(counts, reported, strict=True)))
         reported = [max(new, old) for new, old in zip(counts, reported, strict=True)]
@@ -333,8 +366,8 @@ def _watched(ray: Any, tally: Any, known: int, total: int, progress: Progress | 
 
     def watch() -> None:
         while not ended.wait(_PAUSE):
-            with suppress(Exception):  # Ray was shut down meanwhile.
-                report()
+            with suppress(Exception):  # Ray was shut down meanwhile, or the actor that counts is being restarted.
+                report(ray.get(tally.totals.remote()))
 
     watching = threading.Thread(target=watch, name="mlret-progress", daemon=True)
     watching.start()
@@ -342,7 +375,7 @@ def _watched(ray: Any, tally: Any, known: int, total: int, progress: Progress | 
         yield
         ended.set()
         watching.join()
-        report()
+        report(stored())
     finally:
         ended.set()
 

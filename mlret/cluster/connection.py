@@ -112,6 +112,14 @@ def cause_of(error: BaseException) -> MlretError | None:
     return None
 
 
+def node_address() -> str:
+    """Return the address by which Ray knows the node of this process."""
+    import ray
+
+    address: str = ray.util.get_node_ip_address()
+    return address
+
+
 def shared_path(path: str | Path) -> Path:
     """Return the absolute path of a file or folder that every node of a cluster reaches under the same name."""
     return Path(path).absolute()

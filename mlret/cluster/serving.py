@@ -20,8 +20,6 @@ from mlret.index.sharding.shards_manifest import has_shards, read_shards
 
 Opened = Callable[[AnyEncoder | None], Index]
 
-# Requests that a replica has at once: one that it works on, and others that wait.
-_ONGOING = 64
 # A part of the processors remains for the server, which encodes queries and merges.
 _SHARE = 0.8
 
@@ -98,7 +96,6 @@ def _deployed(folder: Path, prefix: str, replicas: int, options: dict[str, Any],
 
     deployment = serve.deployment(
         num_replicas=replicas,
-        max_ongoing_requests=_ONGOING,
         ray_actor_options=options,
         health_check_period_s=5,
         graceful_shutdown_timeout_s=5,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlret.cluster.answers import Rows, answered
+from mlret.cluster.codec_sampling import begin_with_codec
 from mlret.cluster.division import ShardCorpus
 from mlret.cluster.job import Job
 from mlret.cluster.storage import Storage
@@ -123,6 +124,7 @@ class ShardBuilder:
         if self._encoder is None:
             self._encoder = job.load_encoder()
         corpus = ShardCorpus(job.storage, number, job.parts)
+        begin_with_codec(job, path, self._encoder)
         self._tally.begin.remote(number)
         with tempfile.TemporaryDirectory(prefix="mlret-vectors-") as folder:
             vectors = None if job.vectors is None else job.load_vectors(corpus.places(), Path(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from functools import lru_cache
@@ -10,6 +11,8 @@ from functools import lru_cache
 # rarest of the three scripts of Japanese is often below this share, but then the text has the other two.
 MAIN_SHARE = 0.15
 
+_LATIN = frozenset({"LATIN"})
+_LETTER = re.compile("[A-Za-z]")
 # First words of character names that do not identify the script; the second word is needed as well.
 _VAGUE = {"ANATOLIAN", "INSCRIPTIONAL", "LINEAR", "MEROITIC", "NEW", "OLD", "TAI"}
 # Letters whose name does not begin with the script's name.
@@ -87,8 +90,14 @@ def scripts_of(text: str) -> frozenset[str]:
     frozenset of str
         Names as returned by :func:`script_of`; empty for a text without letters.
     """
+    if text.isascii():
+        return _LATIN if _LETTER.search(text) else frozenset()
+    text = unicodedata.normalize("NFKC", text)
+    found = frozenset(script for script in map(script_of, set(text)) if script is not None)
+    if len(found) < 2:
+        return found
     counts: Counter[str] = Counter()
-    for character, count in Counter(unicodedata.normalize("NFKC", text)).items():
+    for character, count in Counter(text).items():
         script = script_of(character)
         if script is not None:
             counts[script] += count

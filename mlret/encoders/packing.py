@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from mlret.encoders.encoder import Encoder
     from mlret.encoders.token_encoder import TokenEncoder
 
-_NORMALISER = {
-    "type": "Sequence",
-    "normalizers": [{"type": "NFKC"}, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}],
-}
+_NORMALISER = [{"type": "NFKC"}, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]
 _PRE_TOKENIZER = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
 # Texts in which a character is normalised in the company of others: behind and before marks that would move or combine.
 _COMPANIES = ("{}", "a\u0301{}\u0334", "a{}\u0301", "q{}\u0334\u0323\u0301", "{}\u0301", "\u1100{}", "{}\u1161")
@@ -57,7 +54,7 @@ def packable(tokenizer: dict[str, Any]) -> bool:
         model.get("type") == "Unigram"
         and not model.get("byte_fallback")
         and model.get("unk_id") is not None
-        and tokenizer["normalizer"] == _NORMALISER
+        and _spelling_in(tokenizer["normalizer"]) is not None
         and tokenizer["pre_tokenizer"] == _PRE_TOKENIZER
         and not any(
             token["single_word"] or token["lstrip"] or token["rstrip"] or token["normalized"]
@@ -65,6 +62,20 @@ def packable(tokenizer: dict[str, Any]) -> bool:
         )
         and _around(tokenizer["post_processor"]) is not None
     )
+
+
+def _spelling_in(normaliser: dict[str, Any] | None) -> dict[str, str] | None:
+    """Return the characters that a normaliser replaces after NFKC; ``None`` if it does anything else."""
+    steps = (normaliser or {}).get("normalizers", [])
+    replacements = steps[1:-1]
+    if [*steps[:1], *steps[-1:]] != _NORMALISER or any(step["type"] != "Replace" for step in replacements):
+        return None
+    found = {step["pattern"].get("String", ""): step["content"] for step in replacements}
+    # One after the other they do the same as all at once if none replaces what another has written.
+    written = set().union(*found.values())
+    if len(found) < len(replacements) or any(len(one) != 1 or one in written for one in found):
+        return None
+    return found
 
 
 def _around(processor: dict[str, Any] | None) -> tuple[list[int], list[int]] | None:
@@ -118,6 +129,8 @@ def packed_tokenizer(tokenizer: dict[str, Any]) -> tuple[dict[str, NDArray[Any]]
         "after": after,
         "unknown": tokenizer["model"]["unk_id"],
     }
+    if spelling := _spelling_in(tokenizer["normalizer"]):
+        settings["spelling"] = spelling
     tensors: dict[str, NDArray[Any]] = {
         "trie.first": np.array(trie.first, dtype=np.int32),
         "trie.labels": np.array(trie.labels, dtype=np.uint16),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -186,19 +187,32 @@ def lexical_applies(
     numpy.ndarray
         ``(n,)`` bool: the column of the lexical channel in ``applies``.
     """
-    scripts = scripts_of(query)
-    wanted = _primary(language)
+    wanted = Written(scripts_of(query), language)
     return np.array(
-        [
-            (wanted is None or of is None or _primary(of) == wanted) and share_script(scripts, scripts_of(text))
-            for text, of in zip(texts, languages, strict=True)
-        ],
+        [may_share_words(wanted, Written(scripts_of(text), of)) for text, of in zip(texts, languages, strict=True)],
         dtype=np.bool_,
     )
 
 
-def _primary(language: str | None) -> str | None:
-    return None if language is None else language.partition("-")[0]
+class Written(NamedTuple):
+    """How a text is written: its scripts, as :func:`mlret.data.scripts.scripts_of` names them, and its language."""
+
+    scripts: frozenset[str]
+    language: str | None
+
+
+def may_share_words(query: Written, text: Written) -> bool:
+    """Return whether a text would share words with a query if both were about the same thing.
+
+    See :func:`lexical_applies`.
+    """
+    one, other = query.language, text.language
+    alike = one is None or other is None or one == other or _primary(one) == _primary(other)
+    return alike and share_script(query.scripts, text.scripts)
+
+
+def _primary(language: str) -> str:
+    return language.partition("-")[0]
 
 
 def _check(rows: NDArray[np.int64], scores: NDArray[np.float64], applies: NDArray[np.bool_]) -> None:

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.data.detection import detect_language
-from mlret.errors import Corrupt, InputError
+from mlret.errors import Corrupt, InputError, MlretError
 from mlret.index.fusion import align, alone, in_unit, z_mean
 from mlret.index.hits import Hit, Hits, Passage, ScoreKind
 from mlret.index.lexical.ngrams import ngrams
 from mlret.index.lexical.plan import LexicalPlan, plan_search, together
 from mlret.index.ordering import best_first
-from mlret.index.sharding.gathering import Shards
+from mlret.index.sharding.gathering import Searched, Shards
 from mlret.index.sharding.placement import shard_of
 from mlret.index.sharding.shard import (
     EVERYTHING,
@@ -175,9 +175,16 @@ def retrieve(
         If a shard does not answer and ``partial`` is not set, or none does, or there are vectors without records.
     """
     missing: dict[int, Exception] = {}
+    joined = shards.joined()
     while True:
         try:
-            hits = _Search(shards, queries, k, restriction, mode, exact, frozenset(missing)).hits()
+            searched = shards if joined is None else joined
+            hits = _Search(searched, queries, k, restriction, mode, exact, frozenset(missing)).hits()
+        except (MlretError, OSError) as error:
+            if joined is None or (isinstance(error, InputError) and not isinstance(error, Corrupt)):
+                raise
+            joined = None  # Each shard is asked by itself, which shows which of them does not answer.
+            continue
         except _UnansweredError as error:
             missing |= error.failed
             if not partial or len(missing) == len(shards):
@@ -212,7 +219,7 @@ class _Search:
 
     def __init__(
         self,
-        shards: Shards,
+        shards: Searched,
         queries: Sequence[Query],
         k: int,
         restriction: Restriction,
@@ -257,9 +264,7 @@ class _Search:
             raise _UnansweredError(answers.failed)
         return answers.found
 
-    def _candidates(
-        self, k: int, plans: Sequence[LexicalPlan] = (), prepared: Mapping[int, Prepared] | None = None
-    ) -> dict[int, Found]:
+    def _candidates(self, k: int, plans: Sequence[LexicalPlan] = ()) -> dict[int, Found]:
         wanted = Wanted(
             self._mode,
             k,
@@ -269,16 +274,7 @@ class _Search:
         )
         found: dict[int, Found] = self._ask(
             "candidates",
-            {
-                shard: (
-                    replace(
-                        wanted,
-                        restriction=self._restrictions[shard],
-                        prepared=None if prepared is None else prepared[shard],
-                    ),
-                )
-                for shard in self._alive
-            },
+            {shard: (replace(wanted, restriction=self._restrictions[shard]),) for shard in self._alive},
         )
         self._cut = any(one.cut for one in found.values())
         self._changes = {shard: one.changes for shard, one in found.items()}
@@ -374,7 +370,7 @@ class _Search:
         plans = [plan_search(sorted(set(ngrams(text))), statistics, allowed, least=least) for text in texts]
         width = self._width(k)
         while True:
-            found = self._candidates(width, plans, prepared)
+            found = self._candidates(width, plans)
             merged, every = [], []
             for place in range(len(texts)):
                 some = {shard: one.candidates[place] for shard, one in found.items()}
@@ -430,35 +426,29 @@ class _Search:
     def _fused(self, numbers: Rows, scores: NDArray[np.float64], completed: Mapping[int, Completed]) -> Ranked:
         passages = np.empty(len(numbers), dtype=np.int64)
         applies = np.ones(scores.shape, dtype=np.bool_)
-        ids = np.empty(len(numbers), dtype=object)
         for shard, one in completed.items():
-            places = np.flatnonzero(numbers % self._count == shard)
+            places = slice(None) if self._count == 1 else np.flatnonzero(numbers % self._count == shard)
             scores[places, 0], passages[places], applies[places, 1] = one.similarities, one.passages, one.applies
-            ids[places] = one.ids
         there = ~np.isnan(scores[:, 0])
-        numbers, scores, applies = numbers[there], scores[there], applies[there]
-        passages_of = dict(zip(numbers.tolist(), passages[there].tolist(), strict=True))
-        ids_of = dict(zip(numbers.tolist(), ids[there].tolist(), strict=True))
+        numbers, scores, applies, passages = numbers[there], scores[there], applies[there], passages[there]
         fused = z_mean(numbers, scores, applies)
-        given = dict(zip(numbers.tolist(), scores, strict=True))
-        order = best_first(
-            fused.scores, self._k, lambda places: [ids_of[number] for number in fused.rows[places].tolist()]
-        )
+        order = best_first(fused.scores, self._k, lambda places: self._ids(fused.rows[places]))
         chosen = fused.rows[order].tolist()
-        parts = [_by_channel(given[number]) for number in chosen]
+        at = np.searchsorted(numbers, fused.rows[order])
+        given = scores[at]
         sums = fused.scores[order]
         terms = fused.parts[order] / np.maximum(1, np.count_nonzero(~np.isnan(fused.parts[order]), axis=1))[:, None]
         if np.isnan(fused.parts).all() and self._cosine:
-            sums = alone([given[number][0] for number in chosen])
+            sums = alone(given[:, 0])
             terms[:, 0] = sums
         return Ranked(
             np.round(in_unit(sums), 6).tolist(),
             chosen,
-            parts,
+            [_by_channel(one) for one in given],
             "fused",
-            self._cosines([float(given[number][0]) for number in chosen]),
+            self._cosines(given[:, 0].tolist()),
             [_by_channel(one) for one in terms],
-            [passages_of[number] for number in chosen] if self._cut else (),
+            passages[at].tolist() if self._cut else (),
         )
 
     def _shown(self, ranked: Ranked, fetched: Mapping[int, Fetched]) -> Hits:

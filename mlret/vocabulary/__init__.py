@@ -1,4 +1,4 @@
-"""Vocabulary trimming: count and choose tokens, cut the tokenizer and weights, and verify the result."""
+"""Vocabularies: trim one to some languages (count, choose, cut, verify), or spell a script that one lacks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlret.vocabulary.drafter import load_drafter, trim_head
     from mlret.vocabulary.report import TrimReport
+    from mlret.vocabulary.spelling import SpellingReport, spell_unknown_script
     from mlret.vocabulary.trim import preview, trim_vocabulary
 
-__all__ = ["TrimReport", "load_drafter", "preview", "trim_head", "trim_vocabulary"]
+__all__ = [
+    "SpellingReport",
+    "TrimReport",
+    "load_drafter",
+    "preview",
+    "spell_unknown_script",
+    "trim_head",
+    "trim_vocabulary",
+]
 
 _HOMES = {
+    "SpellingReport": "mlret.vocabulary.spelling",
     "TrimReport": "mlret.vocabulary.report",
     "load_drafter": "mlret.vocabulary.drafter",
     "preview": "mlret.vocabulary.trim",
+    "spell_unknown_script": "mlret.vocabulary.spelling",
     "trim_head": "mlret.vocabulary.drafter",
     "trim_vocabulary": "mlret.vocabulary.trim",
 }

@@ -8,11 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mlret.encoders.loading import load_encoder
 from tests.training.conftest import OTHER
 
 Run = Callable[..., tuple[int, str, str]]
+# Letters of Thaana that are spelled with one Latin letter.
+THAANA = str.maketrans("aiueobdfghjklmnrstvyz", "ަިުެޮބޑފގހޖކލމނރސޓވޔޒ")
 QUICK = ["--steps", "24", "--layers", "1", "--learning-rate", "0.01", "--batch-size", "16"]
 
 
@@ -71,6 +75,35 @@ def test_a_run_reports_both_measurements_and_is_not_repeated(
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
     again, second, _ = run(*arguments)
     assert (again, second) == (0, out)
+
+
+def test_a_script_that_the_vocabulary_lacks_is_spelled_first(
+    run: Run, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thaana.txt").write_text(documents(60).translate(THAANA), encoding="utf-8")
+    arguments = ["-l", "dv", "--text", "thaana.txt", "-m", str(tiny_encoder_folder), *QUICK]
+    code, out, err = run(*arguments, "-o", "run")
+    assert code == 0, err
+    assert "thaana is spelled in Latin letters" in out
+    assert "context accuracy with the spelling alone" in out
+    report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert report["spelling"]["unknown_before"] > 0.4
+    assert report["spelling"]["unknown_after"] == 0
+    assert report["spelled"]["context"] > report["before"]["context"]
+    assert report["helped"]
+    # The stored encoder spells it, too: it distinguishes words of which the encoder before knew no letter.
+    words = [word.translate(THAANA) for word in ("mvua", "jani")]
+    old, new = (load_encoder(folder, device="cpu") for folder in (tiny_encoder_folder, tmp_path / "run" / "model"))
+    assert np.array_equal(*old.encode(words))
+    assert not np.allclose(*new.encode(words, language="dv"))
+    assert np.array_equal(old.encode(["the cat"], language="en"), new.encode(["the cat"], language="en"))
+    assert run(*arguments, "-o", "run")[1] == out
+    code, out, _ = run(*arguments, "-o", "without", "--no-spelling")
+    assert code == 0
+    assert "spelled" not in out
+    without = json.loads((tmp_path / "without" / "report.json").read_text(encoding="utf-8"))
+    assert without["spelling"] is None
+    assert without["before"] == report["before"]
 
 
 def test_with_pairs_that_it_does_not_improve_the_old_encoder_is_kept(

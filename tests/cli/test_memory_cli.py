@@ -37,6 +37,13 @@ def refuse(*arguments: str) -> None:
     assert isinstance(result.exception, InputError) and result.exception.exit_code == 2, (arguments, result.output)
 
 
+def refused(*arguments: str) -> str:
+    """Return the error of a command that is refused."""
+    result = CliRunner().invoke(app, ["memory", *arguments])
+    assert isinstance(result.exception, InputError), (arguments, result.output)
+    return str(result.exception)
+
+
 def as_json(*arguments: str, stdin: str | None = None) -> Any:
     return json.loads(run(*arguments, "--json", stdin=stdin))
 
@@ -73,6 +80,31 @@ def test_a_memory_from_adding_to_erasing(store: list[str], model: list[str], tmp
     assert as_json("verify", "--store", store[1]) == []
     run("erase", "--everything", *store, "-y")
     assert as_json("list", *store) == []
+
+
+def test_a_store_is_divided_when_it_is_made(model: list[str], tmp_path: Path) -> None:
+    store = ["--store", str(tmp_path / "m")]
+    acme, blue = ([*store, "--scope", "user=u1", "--scope", f"tenant={tenant}"] for tenant in ("acme", "blue"))
+    shards = ["--shards", "3"]
+    first = as_json("add", "the cat sat on a mat", *acme, *model, *shards)["id"]
+    second = as_json("add", "seven dogs ran home", *blue, *shards)["id"]
+    assert len(list((tmp_path / "m").glob("shard-*"))) == 3
+    for mine, other, scope in ((first, second, acme), (second, first, blue)):
+        assert as_json("get", mine, *scope)["id"] == mine
+        found = as_json("search", "the cat sat on a mat", *scope)
+        assert [hit["record"]["id"] for hit in found["hits"]] == [mine]
+        assert [entry["verb"] for entry in as_json("history", mine, *scope)["history"]] == ["add"]
+        assert "no record" in refused("get", other, *scope)
+    exported = tmp_path / "acme.jsonl"
+    run("export", *acme, "-o", str(exported))
+    copy = ["--store", str(tmp_path / "copy"), "--scope", "user=u1", "--scope", "tenant=acme"]
+    run("import", str(exported), *copy, *model, "--shards", "2")
+    assert as_json("get", first, *copy)["text"] == "the cat sat on a mat"
+    assert len(list((tmp_path / "copy").glob("shard-*"))) == 2
+    assert "is divided into 3 shards: leave out --shards 2" in refused("add", "a text", *acme, "--shards", "2")
+    run("add", "a text", "--store", str(tmp_path / "one"), "--scope", "user=u1", *model)
+    one = ["--store", str(tmp_path / "one"), "--scope", "user=u1"]
+    assert "is not divided: leave out --shards 2" in refused("add", "a text", *one, "--shards", "2")
 
 
 def test_export_import_and_reembed(store: list[str], model: list[str], tmp_path: Path) -> None:

@@ -43,21 +43,26 @@ def served(nodes: Callable[[int], Any], folders: tuple[Path, Path]) -> Iterator[
         yield lambda: opened[folders[1]](None)
 
 
-def replicas() -> dict[int, str]:
-    """Return the processes of replicas of this user's clusters: number -> title."""
-    found = {}
+def process_that_listens(port: int) -> int:
+    """Return the process of the replica that listens at a port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # The columns: the local address and port, the state (10 is that of a listening socket), and the inode.
+    [inode] = [row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port and int(row[3], 16) == 10]
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 title = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
+                files = [str(file.readlink()) for file in (folder / "fd").iterdir()]
             except OSError:
                 continue
-            if "ServeReplica:mlret" in title:
-                found[int(folder.name)] = title
-    return found
+            if "ServeReplica:mlret" in title and f"socket:[{inode}]" in files:
+                return int(folder.name)
+    raise AssertionError(f"no replica listens at {port}")
 
 
-def test_served_shards_give_the_hits_of_one_index(served: Callable[[], Index], folders: tuple[Path, Path]) -> None:
+def test_served_shards_give_the_hits_of_one_index(
+    served: Callable[[], Index], folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Index.open(folders[0]) as one, served() as other:
         for mode in ("dense", "lexical", "hybrid"):
             for options in ({}, {"where": {"year": 2003}}, {"ids": [f"d{n}" for n in range(0, 600, 7)]}):
@@ -79,29 +84,42 @@ def test_served_shards_give_the_hits_of_one_index(served: Callable[[], Index], f
         with Index.open(folders[1]) as written:
             written.delete(["new"])
 
-        # A replica is killed in the middle of 1,000 queries: none is wrong, and none fails.
+        # The replica that answers is killed in the middle of 1,000 queries: none is wrong, and none fails.
         random = np.random.default_rng(1)
         queries = [" ".join(random.choice(WORDS, 3)) for _ in range(50)]
         vectors = one.encoder.encode_query(queries)
         wanted = [ids_of(hits) for hits in one.search_vectors(vectors, 10)]
         other.refresh()
+        connected = [replicas._address for replicas in other.shards._replicas]
         asked = 0
         for number in range(1000):
             if number == 300:
-                os.kill(sorted(replicas())[0], signal.SIGKILL)
+                os.kill(process_that_listens(connected[0].port), signal.SIGKILL)
             [hits] = other.search_vectors(vectors[number % 50][None], 10)
             assert ids_of(hits) == wanted[number % 50], number
             asked += 1
         assert asked == 1000
+        assert other.shards._replicas[0]._address != connected[0]
+
+        # Ray Serve is asked now and then for another replica, so that those that were added get connections.
+        monkeypatch.setattr("mlret.cluster.replicas.RENEWAL", 0.0)
+        used = set()
+        for replicas in other.shards._replicas:
+            replicas._next_offer = 0.0
+        for number in range(100):
+            [hits] = other.search_vectors(vectors[number % 50][None], 10)
+            assert ids_of(hits) == wanted[number % 50], number
+            used.add(other.shards._replicas[1]._address)
+        assert len(used) == 2
 
 
 class _Lost:
     """The handle of a deployment that does not answer."""
 
     def __init__(self) -> None:
-        self.ask = self
+        self.address = self
 
-    def remote(self, *arguments: Any) -> Any:
+    def remote(self) -> Any:
         return self
 
     def result(self, timeout_s: float) -> Any:
@@ -112,7 +130,7 @@ def test_a_shard_that_does_not_answer_is_named(served: Callable[[], Index], fold
     with served() as index:
         shards = index.shards
         assert isinstance(shards, ServedShards)
-        handles = [*shards._handles[:2], _Lost()]
+        handles = [*(one._handle for one in shards._replicas[:2]), _Lost()]
         with Index(ServedShards(folders[1], handles, patience=1.0)) as lacking:
             with pytest.raises(Unavailable, match="the shard shard-00002 does not answer: no answer within 1 seconds"):
                 lacking.search("a train", 5)

@@ -72,6 +72,35 @@ def test_erase_leaves_no_byte_of_text_tags_metadata_or_source(tmp_path: Path, ti
     assert verify(tmp_path / "m") == []
 
 
+def test_erase_in_a_memory_opened_anew_includes_merged_records_with_links(tmp_path: Path) -> None:
+    with open_memory(tmp_path / "m") as memory:
+        for id in "abcdef":
+            add(memory, f"the text {id}", ME, id=id)
+        memory.link("b", "about", "c", ME)
+        memory.link("c", "about", "d", ME)
+        memory.link("e", "about", "b", ME)
+        memory.merge("a", ["b", "c"], ME)
+    with open_memory(tmp_path / "m") as memory:
+        assert memory.erase("a", ME).complete
+        assert list(memory.ids(ME)) == ["d", "e", "f"]
+        assert not memory.get("e", ME).links  # type: ignore[union-attr]
+    assert verify(tmp_path / "m") == []
+
+
+def test_a_record_merged_into_an_erased_one_remains_without_it(tmp_path: Path) -> None:
+    with open_memory(tmp_path / "m") as memory:
+        for id in "abc":
+            add(memory, f"the text {id}", ME, id=id)
+        memory.merge("a", ["b"], ME)
+    with open_memory(tmp_path / "m") as memory:
+        assert memory.erase("a", ME, cascade=False).ids == ("a",)
+        [left] = memory.list(ME, state="merged")
+        assert left.id == "b" and left.merged_into is None
+        memory.restore("b", ME)
+        assert {record.id for record in memory.list(ME)} == {"b", "c"}
+    assert verify(tmp_path / "m") == []
+
+
 def test_erase_takes_vectors_out_of_sealed_files(tmp_path: Path) -> None:
     with open_memory(tmp_path / "m") as memory:
         ids = [add(memory, f"text {n}", ME).id for n in range(100)]

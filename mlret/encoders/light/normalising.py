@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,19 @@ _SPACES = re.compile(" {2,}")
 
 
 class Normaliser:
-    """NFKC as the tokenizers library has it, then runs of spaces replaced by one.
+    """NFKC as the tokenizers library has it, then characters replaced by others and runs of spaces by one.
 
     Parameters
     ----------
     unknown
         ``(n, 2)`` int32: first and last code points of the ranges that the library's version of Unicode does not know,
         in ascending order.
+    spelling
+        Character -> what replaces it, such as Latin letters for those of a script that a vocabulary lacks.
     """
 
-    def __init__(self, unknown: NDArray[np.int32]) -> None:
+    def __init__(self, unknown: NDArray[np.int32], spelling: Mapping[str, str] | None = None) -> None:
+        self._spelling = str.maketrans(dict(spelling or {}))
         # A position that is odd among the bounds is inside of a range.
         self._bounds = (unknown + np.array([0, 1], dtype=np.int32)).ravel()
 
@@ -34,6 +38,8 @@ class Normaliser:
         """Return the normalised text."""
         if not text.isascii() and not unicodedata.is_normalized("NFKC", text):
             text = self._composed(text)
+        if self._spelling:
+            text = text.translate(self._spelling)
         return _SPACES.sub(" ", text) if "  " in text else text
 
     def _composed(self, text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -43,6 +43,8 @@ class UnigramTokenizer:
         Ids that are put before and after each text.
     unknown
         The id of unknown characters.
+    spelling
+        Character -> what replaces it before a text is split.
 
     Attributes
     ----------
@@ -58,6 +60,7 @@ class UnigramTokenizer:
         before: Sequence[int],
         after: Sequence[int],
         unknown: int,
+        spelling: Mapping[str, str] | None = None,
     ) -> None:
         self._first = tensors.view("trie.first")
         self._labels = tensors.view("trie.labels")
@@ -71,7 +74,7 @@ class UnigramTokenizer:
         # The root has almost as many children as there are characters, so they are looked up in a dictionary.
         roots = range(self._first[0], self._first[1])
         self._root = {alphabet[self._labels[node]]: node for node in roots}
-        self._normalised = Normaliser(tensors["normaliser.unknown"])
+        self._normalised = Normaliser(tensors["normaliser.unknown"], spelling)
         self._lowest = float(scores.min()) - _UNKNOWN_PENALTY
         self.unknown = unknown
         self._before, self._after = list(before), list(after)
@@ -108,6 +111,8 @@ class UnigramTokenizer:
 
     def _append_words(self, text: str, ids: list[int], room: int | None) -> None:
         text = self._normalised(text).replace(" ", _WORD_START)
+        if not text:  # all that it had is spelled with nothing
+            return
         if not text.startswith(_WORD_START):
             text = _WORD_START + text
         known = self._known

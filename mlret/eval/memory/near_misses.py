@@ -16,6 +16,7 @@ import regex
 
 from mlret.memory.text.calendar_names import VAGUE_MONTHS, calendar_names
 from mlret.memory.text.number_words import number_words
+from mlret.memory.text.word_lists import Names
 
 KINDS = ("number", "number word", "month", "weekday", "negation")
 _NUMBER = regex.compile(r"(?<![\w.,])\d{1,4}(?![\w.,]*\d)")
@@ -127,7 +128,7 @@ def _number(text: str, random: np.random.Generator) -> str | None:
 
 def _from_list(
     text: str,
-    names: tuple[regex.Pattern[str], dict[str, int]] | None,
+    names: tuple[Names, dict[str, int]] | None,
     random: np.random.Generator,
     *,
     least: int = 0,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mlret.index.lexical.fts import VOCABULARY, DamagedLexicalError, LexicalTable, tokens_of
+from mlret.index.lexical.fts import VOCABULARY, LexicalTable, tokens_of
+from mlret.index.lexical.lexical_damage import DamagedLexicalError
 from mlret.index.lexical.ngrams import ngrams
 from mlret.index.sqlite.checksums import mixed_rows
 
@@ -40,7 +41,7 @@ def compare_with_texts(
     sums = np.zeros(last_row + 1, dtype=np.int64)
     connection.execute(VOCABULARY)
     for (term,) in connection.execute("SELECT term FROM temp.lexical_vocabulary").fetchall():
-        rows = table.postings(term)
+        _, rows = table.postings([term])
         if len(rows) and not 0 <= rows.min() <= rows.max() <= last_row:
             raise DamagedLexicalError(f"the n-gram {term!r} is in texts that there are not")
         np.add.at(sums, rows, zlib.crc32(term.encode()))

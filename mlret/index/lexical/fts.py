@@ -13,26 +13,23 @@ import json
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.errors import Corrupt, InputError, MlretError
-from mlret.index.lexical.bm25 import DIGITS, MOST_TIMES, Floats, length_norms, saturation
-from mlret.index.lexical.kept_postings import KeptPostings
+from mlret.errors import InputError, MlretError
+from mlret.index.lexical.bm25 import MOST_TIMES, Floats
+from mlret.index.lexical.lexical_damage import DamagedLexicalError
 from mlret.index.lexical.ngrams import ngrams
-from mlret.index.lexical.plan import LexicalPlan, LexicalStatistics, plan_search
+from mlret.index.lexical.plan import plan_search
+from mlret.index.lexical.text_search import TextSearch
 from mlret.index.sqlite.checksums import mixed, mixed_row, mixed_rows
 from mlret.index.sqlite.sql import integers_of, marks, parts
 
 # Up to MOST_TIMES occurrences of an n-gram are distinguished, each by a token of its own, so that posting lists need no
 # positions.
 _LEVELS = ("", "²", "³")
-_TIMES = np.arange(1, MOST_TIMES + 1, dtype=np.float64)
-# Lengths are first looked up for this many records, those with the highest upper bounds of their scores.
-_FIRST_LENGTHS = 256
 
 _SCHEMA = (
     """
@@ -55,36 +52,6 @@ VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS temp.lexical_vocabulary USING f
 _BATCH = 65_536
 
 
-class DamagedLexicalError(Corrupt):
-    """The lexical index is not what was written; ``why`` is the reason."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            f"the lexical index is damaged ({why}); `mlret index verify --repair` makes it again from the records"
-        )
-
-
-class Matches(NamedTuple):
-    """The texts that match a query.
-
-    Attributes
-    ----------
-    scores
-        ``(n,)`` float64 in descending order, above 0.
-    rows
-        ``(n,)`` int64; equal scores are ordered by ascending row.
-    texts
-        The number of texts that share an n-gram that was read with the query.
-    """
-
-    scores: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    texts: int
-
-
-NO_MATCHES = Matches(np.empty(0), np.empty(0, dtype=np.int64), 0)
-
-
 class LexicalTable:
     """Texts by row number, which are searched by BM25 over their character n-grams.
 
@@ -98,20 +65,14 @@ class LexicalTable:
     texts
         A function that returns the texts of rows by row number, without deleted rows. With it, a search in few rows of
         a large index reads the texts instead of the posting lists.
-    changes
-        A function that returns a number that differs after each change of the database. With it, posting lists that
-        were read are kept in memory for the next searches.
     """
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        texts: Callable[[Sequence[int]], Mapping[int, str]] | None = None,
-        changes: Callable[[], int] | None = None,
+        self, connection: sqlite3.Connection, texts: Callable[[Sequence[int]], Mapping[int, str]] | None = None
     ) -> None:
         self._connection = connection
         self._texts = texts
-        self._kept = None if changes is None else KeptPostings(changes)
+        self.readable = texts is not None
 
     def create(self) -> None:
         """Create the empty tables.
@@ -149,7 +110,7 @@ class LexicalTable:
         self._set_totals(*self._connection.execute("SELECT records, length FROM lexical_totals").fetchone())
 
     def __len__(self) -> int:
-        return self._totals()[0]
+        return self.totals()[0]
 
     def add(self, rows: Sequence[int], texts: Sequence[str]) -> None:
         """Add texts to the index.
@@ -183,7 +144,7 @@ class LexicalTable:
             "INSERT INTO lexical_ngrams VALUES (?, ?) ON CONFLICT DO UPDATE SET records = records + excluded.records",
             sorted(frequencies.items()),
         )
-        records, length = self._totals()
+        records, length = self.totals()
         self._set_totals(records + len(lengths), length + sum(length for _, length, _ in lengths))
 
     def remove(self, rows: Sequence[int], texts: Sequence[str]) -> None:
@@ -225,7 +186,7 @@ class LexicalTable:
         self._connection.executemany(
             "DELETE FROM lexical_ngrams WHERE ngram = ? AND records <= 0", [(ngram,) for ngram in sorted(frequencies)]
         )
-        records, length = self._totals()
+        records, length = self.totals()
         self._set_totals(records - len(lengths), length - sum(lengths))
 
     def clear(self) -> None:
@@ -244,7 +205,7 @@ class LexicalTable:
         self._connection.execute("INSERT INTO lexical (lexical) VALUES ('optimize')")
 
     def search(
-        self, query: str, k: int, *, last_row: int | None = None, allowed: NDArray[np.int64] | None = None
+        self, query: str, k: int, *, allowed: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the texts that match a query best.
 
@@ -258,8 +219,6 @@ class LexicalTable:
             Any text; it has no operators.
         k
             The number of texts to return.
-        last_row
-            Rows after it are ignored.
         allowed
             ``(m,)`` int64 in ascending order: the only rows to search.
 
@@ -279,92 +238,32 @@ class LexicalTable:
         """
         if k < 1:
             raise InputError(f"k is {k}; ask for one text or more")
-        if allowed is not None and last_row is not None:
-            allowed = allowed[: np.searchsorted(allowed, last_row, side="right")]
+        # What is read is kept for this search only.
+        searched = TextSearch(lambda: (self,), lambda: 0)
         wanted = sorted(set(ngrams(query)))
-        statistics = self.statistics(wanted)
-        readable = None if allowed is None or self._texts is None else len(allowed)
-        plan = plan_search(wanted, statistics, readable, least=k)
-        found = self.matches(plan, k, last_row=last_row, allowed=allowed, frequencies=statistics.frequencies)
-        return found.scores[:k], found.rows[:k]
+        readable = len(allowed) if allowed is not None and self.readable else None
+        plan = plan_search(wanted, searched.statistics(wanted), readable, least=k)
+        found = searched.matches(plan, k, allowed=None if allowed is None else (allowed,))
+        return found.scores[:k], found.numbers[:k]
 
-    def statistics(self, wanted: Sequence[str]) -> LexicalStatistics:
-        """Return the number and length of all texts, and how many of them have each n-gram.
+    def texts(self, rows: Sequence[int]) -> Mapping[int, str]:
+        """Return the texts of rows, without deleted rows; only if the table is ``readable``."""
+        assert self._texts is not None
+        return self._texts(rows)
+
+    def frequencies(self, wanted: Sequence[str]) -> dict[str, int]:
+        """Return the number of texts that have each n-gram, without those that no text has.
 
         Parameters
         ----------
         wanted
             Distinct n-grams.
-
-        Raises
-        ------
-        DamagedLexicalError
-            If the counts do not belong together.
         """
-        records, length = self._totals()
-        if not records or not length:
-            return LexicalStatistics(records, length)
         found: dict[str, int] = {}
         for part in parts(wanted):
             statement = f"SELECT ngram, records FROM lexical_ngrams WHERE ngram IN ({marks(part)})"
             found.update(self._connection.execute(statement, part))
-        if any(type(frequency) is not int or not 0 < frequency <= records for frequency in found.values()):
-            raise DamagedLexicalError("an n-gram is counted in more texts than there are, or in none")
-        return LexicalStatistics(records, length, found)
-
-    def matches(
-        self,
-        plan: LexicalPlan,
-        k: int,
-        *,
-        last_row: int | None = None,
-        allowed: NDArray[np.int64] | None = None,
-        frequencies: Mapping[str, int] | None = None,
-    ) -> Matches:
-        """Return the texts that match a query best, as a plan says.
-
-        Parameters
-        ----------
-        plan
-            The plan, which may have been made from the statistics of more texts than these.
-        k
-            The number of texts to return. All that are tied with the last of them are returned too.
-        last_row, allowed
-            As for :meth:`search`.
-        frequencies
-            The number of these texts that have each n-gram, to check the posting lists and to skip those that are
-            empty; ``None`` if it is unknown.
-
-        Returns
-        -------
-        Matches
-            The best texts.
-
-        Raises
-        ------
-        DamagedLexicalError
-            If the counts, lengths or posting lists that are read do not belong together.
-        """
-        if not plan.ngrams or (allowed is not None and not len(allowed)):
-            return NO_MATCHES
-        if plan.from_texts and allowed is not None and self._texts is not None:
-            weights = dict(zip(plan.ngrams, plan.weights, strict=True))
-            return _best_texts(self._texts(allowed.tolist()), weights, k, plan.mean_length)
-        found: list[tuple[NDArray[np.int64], int, float]] = []
-        for place, (ngram, weight) in enumerate(zip(plan.ngrams, plan.weights, strict=True)):
-            if place >= plan.reading and _distinct(found) >= plan.least:
-                break
-            frequency = None if frequencies is None else frequencies.get(ngram, 0)
-            if frequency == 0:
-                continue
-            for level, mark in enumerate(_LEVELS):
-                rows = self.postings(ngram + mark, last_row, allowed)
-                if not level and last_row is None and allowed is None and frequency not in (None, len(rows)):
-                    raise DamagedLexicalError(f"the n-gram {ngram!r} is not in as many texts as were counted")
-                if not len(rows):
-                    break
-                found.append((rows, level, weight))
-        return self._best(*_summed(found), k, plan.mean_length) if found else NO_MATCHES
+        return found
 
     def check(self, *, postings: bool = True) -> None:
         """Compare the posting lists, the frequencies and the totals with each other; all of them are read.
@@ -385,7 +284,7 @@ class LexicalTable:
         if postings:
             run("INSERT INTO lexical (lexical) VALUES ('integrity-check')")
         counted = run("SELECT count(*), coalesce(sum(length), 0) FROM lexical_texts").fetchone()
-        if counted != self._totals():
+        if counted != self.totals():
             raise DamagedLexicalError(f"it holds {counted[0]} texts and counts {len(self)}")
         run(VOCABULARY)
         plain = f"SELECT term, doc FROM temp.lexical_vocabulary WHERE substr(term, -1) NOT IN ({marks(_LEVELS[1:])})"
@@ -395,7 +294,7 @@ class LexicalTable:
             if odd is not None:
                 raise DamagedLexicalError(f"the n-gram {odd[0]!r} is not in as many texts as were counted")
 
-    def _totals(self) -> tuple[int, int]:
+    def totals(self) -> tuple[int, int]:
         """Return the number of texts and the number of n-grams in all of them.
 
         Raises
@@ -418,58 +317,46 @@ class LexicalTable:
         )
 
     def postings(
-        self, token: str, last_row: int | None = None, allowed: NDArray[np.int64] | None = None
-    ) -> NDArray[np.int64]:
-        """Return the rows of the texts that have a token, in ascending order.
+        self, wanted: Sequence[str], times: Sequence[int] = (1,), within: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of the texts that have each n-gram, in ascending order.
+
+        One statement reads all lists, which takes half as long as a statement for each.
 
         Parameters
         ----------
-        token
-            An n-gram, with the mark of its second or third occurrence if any.
-        last_row, allowed
-            The rows to search, as for :meth:`search`.
+        wanted
+            ``n`` n-grams.
+        times
+            How often a text must have the n-gram at least, ``m`` numbers.
+        within
+            The first and the last row to return.
+
+        Returns
+        -------
+        counts : numpy.ndarray
+            ``(m, n)`` int64: the number of rows of each n-gram.
+        rows : numpy.ndarray
+            ``(counts.sum(),)`` int64: the rows of one n-gram after another, first those of ``times[0]``.
         """
-        kept = None if self._kept is None or last_row is not None else self._kept.get(token)
-        if kept is not None:
-            rows = kept
-        else:
-            match = f'"{token}"'  # Tokens contain no quotation marks.
-            first, last = 0, np.iinfo(np.int64).max if last_row is None else last_row
-            if allowed is not None:
-                first, last = int(allowed[0]), min(int(allowed[-1]), int(last))
-            query = "SELECT group_concat(rowid) FROM lexical WHERE lexical MATCH ? AND rowid BETWEEN ? AND ?"
-            rows = integers_of(self._connection.execute(query, (match, first, int(last))).fetchone()[0])
-            if self._kept is not None and last_row is None and allowed is None:
-                self._kept.keep(token, rows)
-        if allowed is None or not len(rows):
-            return rows
-        places = np.searchsorted(allowed, rows)
-        inside: NDArray[np.int64] = rows[allowed[np.minimum(places, len(allowed) - 1)] == rows]
-        return inside
+        # n-grams contain no quotation marks.
+        tokens = [f'"{ngram}{_LEVELS[level - 1]}"' for level in times for ngram in wanted]
+        listed = "SELECT group_concat(rowid) FROM lexical WHERE lexical MATCH some.value"
+        parameters: list[object] = [json.dumps(tokens, ensure_ascii=False)]
+        if within is not None:
+            listed += " AND rowid BETWEEN ?2 AND ?3"
+            parameters += within
+        found = self._connection.execute(f"SELECT some.key, ({listed}) FROM json_each(?1) AS some", parameters)
+        joined = [""] * len(tokens)
+        for place, rows in found:
+            joined[place] = rows or ""
+        counts = np.array([one.count(",") + 1 if one else 0 for one in joined], dtype=np.int64)
+        together = integers_of(",".join(one for one in joined if one))
+        if len(together) != counts.sum():
+            raise DamagedLexicalError("its posting lists are not what was written")
+        return counts.reshape(len(times), len(wanted)), together
 
-    def _best(self, rows: NDArray[np.int64], weights: NDArray[np.float64], k: int, mean_length: float) -> Matches:
-        """Return the ``k`` best texts and all that are tied with the last.
-
-        Lengths are not looked up for rows that cannot be among them.
-        """
-        reach = weights @ _saturated(np.zeros(1))[0]
-        order = np.argsort(-reach, kind="stable")
-        scores, kept = np.empty(0), np.empty(0, dtype=np.int64)
-        start, count = 0, max(_FIRST_LENGTHS, 2 * k)
-        while start < len(order):
-            if len(scores) >= k and scores[k - 1] > round(reach[order[start]], DIGITS):
-                break
-            part = order[start : start + count]
-            lengths = self._lengths(rows[part])
-            present = lengths >= 0
-            some = _scored(weights[part], lengths / mean_length)
-            scores, kept = np.r_[scores, some[present]], np.r_[kept, rows[part][present]]
-            best = _first_with_ties(scores, kept, k)
-            scores, kept = scores[best], kept[best]
-            start, count = start + count, 2 * count
-        return Matches(scores, kept, len(rows))
-
-    def _lengths(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def lengths(self, rows: NDArray[np.int64]) -> Floats:
         """Return the length of each text in n-grams; -1 for a row that is no longer indexed."""
         query = "SELECT row, length, crc FROM json_each(?) AS some CROSS JOIN lexical_texts ON row = some.value"
         found = self._connection.execute(query, (json.dumps(rows.tolist()),)).fetchall()
@@ -498,60 +385,3 @@ def tokens_of(counts: Counter[str]) -> list[str]:
     return [*counts] + [
         ngram + mark for ngram, count in counts.items() if count > 1 for mark in _LEVELS[1 : min(count, MOST_TIMES)]
     ]
-
-
-def _distinct(found: Iterable[tuple[NDArray[np.int64], int, float]]) -> int:
-    lists = [rows for rows, level, _ in found if level == 0]
-    return len(np.unique(np.concatenate(lists))) if lists else 0
-
-
-def _summed(
-    found: Sequence[tuple[NDArray[np.int64], int, float]],
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the distinct rows, and for each the summed weights of its n-grams by occurrence.
-
-    The weights are ``(n, 3)``: those of n-grams that occur once, twice, and three times or more.
-    """
-    rows, places = np.unique(np.concatenate([rows for rows, _, _ in found]), return_inverse=True)
-    weights = np.repeat([weight for _, _, weight in found], [len(rows) for rows, _, _ in found])
-    levels = np.repeat([level for _, level, _ in found], [len(rows) for rows, _, _ in found])
-    at_least = [
-        np.bincount(places[levels == level], weights[levels == level], minlength=len(rows))
-        for level in range(MOST_TIMES)
-    ]
-    once, twice, often = at_least
-    return rows, np.stack([once - twice, twice - often, often], axis=1)
-
-
-def _best_texts(texts: Mapping[int, str], weights: Mapping[str, float], k: int, mean_length: float) -> Matches:
-    """Return the best texts, computed from the texts instead of the posting lists, with the same result."""
-    rows = np.array(sorted(texts), dtype=np.int64)
-    sums, lengths = np.zeros((len(rows), MOST_TIMES)), np.zeros(len(rows))
-    for place, row in enumerate(rows.tolist()):
-        counts = Counter(ngrams(texts[row]))
-        lengths[place] = counts.total()
-        for ngram, weight in weights.items():
-            if ngram in counts:
-                sums[place, min(counts[ngram], MOST_TIMES) - 1] += weight
-    scores = _scored(sums, lengths / mean_length)
-    best = _first_with_ties(scores, rows, k)
-    best = best[scores[best] > 0]
-    return Matches(scores[best], rows[best], int(np.count_nonzero(scores > 0)))
-
-
-def _first_with_ties(scores: NDArray[np.float64], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Return the positions of the ``k`` best scores and of all that equal the last of them, in descending order."""
-    order = np.lexsort((rows, -scores))
-    if len(order) <= k:
-        return order
-    return order[: int(np.count_nonzero(scores >= scores[order[k - 1]]))]
-
-
-def _scored(weights: NDArray[np.float64], relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    scores: Floats = np.einsum("ij,ij->i", weights, _saturated(relative_lengths)).round(DIGITS)
-    return scores
-
-
-def _saturated(relative_lengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return BM25's factor for one, two and three occurrences of an n-gram in texts of these lengths: ``(n, 3)``."""
-    return saturation(_TIMES, length_norms(relative_lengths)[:, None])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from mlret.data.columns import Columns
 from mlret.data.documents import Document
@@ -19,6 +19,7 @@ from mlret.index.filtering.filters import Condition
 from mlret.index.hits import IndexInfo
 from mlret.index.ingest import Adding, Existing
 from mlret.index.settings import Choice
+from mlret.index.sharding.local_search import LocalSearch
 from mlret.index.sharding.merged_info import merged_info
 from mlret.index.sharding.placement import at, by_shard, shard_of
 from mlret.index.sharding.shard import State
@@ -50,6 +51,65 @@ class Answers(NamedTuple):
 
     found: dict[int, Any]
     failed: dict[int, Exception]
+
+
+class Searched(Protocol):
+    """What is searched: the shards of an index, or several together as one."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What all shards share."""
+
+    def __len__(self) -> int: ...
+
+    def ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> Answers:
+        """Call one method of several shards; see :meth:`Shards.ask`."""
+
+    def check_filter(self, condition: Condition, matching: int, numbers: Sequence[int]) -> None:
+        """Warn once if a part of a filter cannot match anything."""
+
+
+class JoinedShards:
+    """All shards of an index, which are open in this process, as one.
+
+    Errors are raised as they are, and do not tell which shard does not answer.
+
+    Parameters
+    ----------
+    shards
+        The shards.
+    search
+        Searches their stores.
+    """
+
+    def __init__(self, shards: Shards, search: LocalSearch) -> None:
+        self._shards = shards
+        self.search = search
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+        return self._shards.folder
+
+    @property
+    def manifest(self) -> Manifest:
+        """What all shards share."""
+        return self._shards.manifest
+
+    def __len__(self) -> int:
+        return 1
+
+    def ask(self, method: str, arguments: Mapping[int, Sequence[Any]]) -> Answers:
+        """Call one method of the search."""
+        return Answers({number: getattr(self.search, method)(*some) for number, some in arguments.items()}, {})
+
+    def check_filter(self, condition: Condition, matching: int, numbers: Sequence[int]) -> None:
+        """Warn once if a part of a filter cannot match anything in any shard."""
+        self._shards.check_filter(condition, matching, range(len(self._shards)))
 
 
 class Shards(ABC):
@@ -279,6 +339,10 @@ class Shards(ABC):
         """Store a receipt of a request to a server."""
         self.some("keep_receipt", {shard_of(key, len(self)): (key, receipt)})
 
+    def joined(self) -> JoinedShards | None:
+        """Return all shards as one, which is searched faster; ``None`` if they are not all open in this process."""
+        return None
+
     @property
     def divided(self) -> bool:
         """Whether the index is divided, so that it has no :attr:`store`."""
@@ -333,6 +397,15 @@ class Shards(ABC):
     def info(self) -> IndexInfo:
         """Return a summary of the whole index."""
         return merged_info(self.folder, self.every("info"))
+
+    def maintain(self, *, more: bool) -> None:  # noqa: B027 - shards of one vector for each document do it themselves
+        """Do what is needed after a batch that concerns all shards together.
+
+        Parameters
+        ----------
+        more
+            Whether more will be written at once.
+        """
 
     def seal(self) -> None:
         """Write the vectors that are only in databases to segment files."""

@@ -14,7 +14,9 @@ from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import Corrupt, InputError, MlretError, NotFound
 from mlret.index.ingest import Existing
 from mlret.index.settings import Choice
-from mlret.index.sharding.gathering import Answers, Shards
+from mlret.index.sharding.codec_of_shards import share_codec
+from mlret.index.sharding.gathering import Answers, JoinedShards, Shards
+from mlret.index.sharding.local_search import LocalSearch
 from mlret.index.sharding.local_shard import LocalShard
 from mlret.index.sharding.sharded_intake import ShardedIntake
 from mlret.index.sharding.shards_manifest import ShardInfo, check_alike, read_shards
@@ -26,7 +28,7 @@ from mlret.index.vectors.exact import Device
 # Methods that one shard after another runs: they encode or build, for which each takes all processors, or they read so
 # little that starting a thread takes longer.
 _IN_TURN = frozenset(
-    {"store_batch", "compact", "tune", "prepare", "complete", "ids", "fetch", "state", "get", "stored"}
+    {"store_batch", "seal", "compact", "tune", "prepare", "complete", "ids", "fetch", "state", "get", "stored"}
 )
 
 
@@ -57,7 +59,9 @@ class LocalShards(Shards):
         self._manifest = self.stated.described
         super().__init__(folder, tuple(info.folder for info in self.stated.shards), encoder, device)
         self._shards: dict[int, LocalShard | Exception] = {}
-        self._pool = ThreadPoolExecutor(max(1, min(len(self), os.cpu_count() or 1)), "mlret-shard")
+        self._threads = max(1, min(len(self), os.cpu_count() or 1))
+        self._pool = ThreadPoolExecutor(self._threads, "mlret-shard")
+        self._joined: JoinedShards | None = None
         self._open()
 
     @property
@@ -66,6 +70,34 @@ class LocalShards(Shards):
 
     def intake(self, existing: Existing, columns: Columns) -> ShardedIntake:
         return ShardedIntake(self, existing, columns)
+
+    def _stores(self) -> list[Store]:
+        """Return the open shards, in their order."""
+        shards = [self._shards[number] for number in range(len(self))]
+        return [shard.store for shard in shards if isinstance(shard, LocalShard)]
+
+    def maintain(self, *, more: bool) -> None:
+        stores = self._stores()
+        if self.manifest.similarity == "maxsim" and stores:
+            space = stores[0].space
+            if sum(store.tail_size() for store in stores) >= (space.bulk_size if more else space.segment_size):
+                self.seal()
+
+    def joined(self) -> JoinedShards | None:
+        stores = self._stores()
+        if len(stores) < len(self):
+            return None
+        if self._joined is None or list(self._joined.search.stores) != stores:
+            search = LocalSearch(stores, lambda place, condition: stores[place].matching(condition), self._in_threads)
+            self._joined = JoinedShards(self, search)
+        return self._joined
+
+    def _in_threads(self, call: Callable[[Sequence[int]], Any], places: Sequence[int]) -> list[Any]:
+        """Call a function with as many parts of some places as there are threads; the last part in this thread."""
+        parts = [places[start :: self._threads] for start in range(min(self._threads, len(places)))]
+        running = [self._pool.submit(call, part) for part in parts[:-1]]
+        last = call(parts[-1])
+        return [*(one.result() for one in running), last]
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -89,11 +121,15 @@ class LocalShards(Shards):
         """Open the shards that are not open."""
         closed = [number for number in range(len(self)) if not isinstance(self._shards.get(number), LocalShard)]
         self._shards |= dict(zip(closed, self._pool.map(self._opened, closed), strict=True))
+        if closed and self.manifest.similarity == "maxsim":
+            share_codec(self._stores)
 
     def _opened(self, number: int) -> LocalShard | Exception:
         info = self.stated.shards[number]
         try:
-            return LocalShard(self._store(info), lambda: self.encoder)
+            shard = LocalShard(self._store(info), lambda: self.encoder)
+            shard.sealed_together = self.manifest.similarity == "maxsim"
+            return shard
         except NotFound:
             return Corrupt(f"{self.folder / info.folder} is missing; restore it from a copy")
         except (MlretError, OSError) as error:

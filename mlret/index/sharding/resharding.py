@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mlret.data.documents import Document
 from mlret.data.durable import fsync_folder
 from mlret.errors import Corrupt, InputError
+from mlret.index.sharding.codec_of_shards import share_codec
 from mlret.index.sharding.placement import by_shard
 from mlret.index.sharding.shards_manifest import (
     ShardsManifest,
@@ -41,10 +42,11 @@ from mlret.index.store import compaction
 from mlret.index.store.new_folder import create_folder
 from mlret.index.store.store import Store
 from mlret.index.tokens.codec import TokenCodec
+from mlret.index.tokens.codec_training import Batch
 from mlret.index.tokens.stored_tokens import CodedTokens
 from mlret.index.tokens.token_segments import TokenSegment
 from mlret.index.tokens.token_space import MaxSimSpace
-from mlret.index.tokens.token_writing import Batch, TokenSealer, batches_of
+from mlret.index.tokens.token_writing import TokenSealer, batches_of
 
 Progress = Callable[[int, int], None]
 _BATCH = 1024
@@ -111,6 +113,7 @@ def reshard_index(path: str | Path, shards: int, *, progress: Progress | None = 
             for number in range(shards):
                 create_folder(path / shard_name(number, generation), _empty(manifest))
                 targets.append(stack.enter_context(closing(Store(path / shard_name(number, generation)))))
+            share_codec(lambda: targets)
             _carry(opened, targets, progress)
             for target in targets:
                 with target.writing():

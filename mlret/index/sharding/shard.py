@@ -61,13 +61,10 @@ class Prepared:
         Those of its texts, with the frequencies of the n-grams of all queries.
     allowed
         The number of its documents that may be found; ``None`` if nothing is restricted.
-    changes
-        The number of changes that the shard counts.
     """
 
     statistics: LexicalStatistics
     allowed: int | None
-    changes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +85,6 @@ class Wanted:
         Which documents may be found.
     exact
         Compare with every vector, without the accelerators.
-    prepared
-        What this shard answered when it was asked for the statistics of the same queries.
     """
 
     mode: Mode
@@ -98,7 +93,6 @@ class Wanted:
     plans: Sequence[LexicalPlan] = ()
     restriction: Restriction = EVERYTHING
     exact: bool = False
-    prepared: Prepared | None = None
 
 
 class Channel(NamedTuple):
@@ -189,14 +183,11 @@ class Completed(NamedTuple):
         ``(n,)`` int64: the rows of the nearest passages, as in :class:`Channel`.
     applies
         ``(n,)`` bool: whether the lexical channel applies; see :func:`mlret.index.fusion.lexical_applies`.
-    ids
-        The ids of the documents.
     """
 
     similarities: Floats
     passages: Rows
     applies: NDArray[np.bool_]
-    ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class ShardedIntake(Adding):
         }
         self._touched |= set(arguments)
         stored: dict[int, Updated] = self._shards.some("store_batch", arguments)
+        self._shards.maintain(more=more)
         return sum(stored.values(), Updated())
 
     def _check_new(self, batch: Sequence[Document]) -> None:
@@ -83,7 +84,8 @@ class ShardedIntake(Adding):
             known.add(document.id)
 
     def finish(self) -> None:
-        """Do nothing: :meth:`report` finishes the shards."""
+        """Do what concerns all shards together; :meth:`report` finishes each of them."""
+        self._shards.maintain(more=False)
 
     def report(self) -> None:
         """Let each shard that stored documents do what is needed after the last batch, and warn of long documents."""

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,13 @@ from numpy.typing import NDArray
 from mlret.index.sqlite import raw
 
 _TABLE_LEAF = 13
-_INTERIOR = (2, 5)
 _INTERIOR_OF_TABLE = 5
-_WITH_ROWS = (2, 10, 13)  # Interior pages of tables hold only row numbers.
+# By the first byte of a page, which names its kind. Interior pages of tables hold only row numbers.
+_IS_INTERIOR, _HAS_ROWS = (np.isin(np.arange(256), kinds) for kinds in ((2, 5), (2, 10, 13)))
 # The head of a free block can stay in a page whose last row was removed: two numbers of two bytes.
 _TRACE = re.compile(rb"[^\0]{4}")
 _BLOCK = 3 << 19  # Bytes that are read at once: they stay in the cache of a core.
-_TOGETHER = 8  # Gaps of this many pages are compared at once if they are at the same places.
+_ZEROS = memoryview(bytes(1 << 16))
 # Called with the place of a block in a file and its content, which is valid until the call returns.
 See = Callable[[int, NDArray[np.uint8]], object]
 _FILE_HEADER = 100  # It precedes the header of the first page.
@@ -62,14 +63,16 @@ def holds_traces(path: Path, *, indexes: bool = True, see: See | None = None, ov
             see(place, content)
         whole = min(len(content), _BLOCK // size * size) // size
         pages = content[: whole * size].reshape(-1, size)
-        for gap in _gaps(pages, place // size + 1, schema, indexes=indexes):
-            if _written(gap, usable):
+        buffer = cast(bytearray, view.obj)
+        for start, end in _gaps(pages, place // size + 1, schema, indexes=indexes):
+            # Nearly all are zeros, and compared without a copy.
+            if not buffer.startswith(_ZEROS[: end - start], start) and _written(bytes(view[start:end]), usable):
                 return True
     return False
 
 
-def _gaps(pages: NDArray[np.uint8], number: int, schema: set[int], *, indexes: bool) -> Iterator[bytes]:
-    """Yield the unallocated space of each page that has rows, unless it is all zeros.
+def _gaps(pages: NDArray[np.uint8], number: int, schema: set[int], *, indexes: bool) -> Iterator[tuple[int, int]]:
+    """Yield where the unallocated space of each page that has rows starts and ends, counted from the first page.
 
     Parameters
     ----------
@@ -86,24 +89,15 @@ def _gaps(pages: NDArray[np.uint8], number: int, schema: set[int], *, indexes: b
     before = _FILE_HEADER if number == 1 else 0
     heads[0] = pages[0, before : before + 8]
     kinds, cells, first = heads[:, 0], heads[:, 3] << 8 | heads[:, 4], heads[:, 5] << 8 | heads[:, 6]
-    start = np.where(np.isin(kinds, _INTERIOR), 12, 8) + 2 * cells
+    start = np.where(_IS_INTERIOR[kinds], 12, 8) + 2 * cells
     start[0] += before
     first[first == 0] = 65536
-    wanted = np.isin(kinds, _WITH_ROWS) if indexes else kinds == _TABLE_LEAF
+    wanted = _HAS_ROWS[kinds] if indexes else kinds == _TABLE_LEAF
     wanted[[page - number for page in schema if 0 <= page - number < len(pages)]] = False
-    left = np.flatnonzero(wanted & (first > start))
-    # Rows of one size, as vectors are, leave the same gap in page after page.
-    keys = start[left] << 17 | first[left]
-    distinct, counts = np.unique(keys, return_counts=True)
-    if len(left) and counts.max() >= _TOGETHER:
-        same = keys == distinct[counts.argmax()]
-        page = int(left[same][0])
-        if not pages[left[same], int(start[page]) : int(first[page])].max():
-            left = left[~same]
-    for page, begin, end in zip(left.tolist(), start[left].tolist(), first[left].tolist(), strict=True):
-        gap = pages[page, begin:end].tobytes()
-        if gap != bytes(len(gap)):
-            yield gap
+    ends = np.minimum(first, pages.shape[1])
+    left = np.flatnonzero(wanted & (ends > start))
+    places = left * pages.shape[1]
+    yield from zip((places + start[left]).tolist(), (places + ends[left]).tolist(), strict=True)
 
 
 def _schema_pages(descriptor: int, head: bytes) -> set[int]:

@@ -29,6 +29,7 @@ RECORDS = "records.db"
 _LAST_ROW = (
     "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)"
 )
+_CELLS = "SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({})"
 
 
 class Records(Snapshots):
@@ -62,7 +63,7 @@ class Records(Snapshots):
     def _opened(self) -> None:
         self.connection.execute("SELECT row, id, text, language, metadata, crc FROM records LIMIT 1").fetchone()
         self.fields = FieldTable(self.connection)
-        self.lexical = LexicalTable(self.connection, self._texts, lambda: self.changes) if self._has_lexical else None
+        self.lexical = LexicalTable(self.connection, self._texts) if self._has_lexical else None
         self.tombstones = Tombstones(self)
 
     def append(
@@ -162,8 +163,23 @@ class Records(Snapshots):
         MlretError
             If a record is damaged.
         """
-        query = "SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({})"
-        return {row: self._document(row, *cells) for row, *cells in self.read_among(query, rows)}
+        return {row: self._document(row, *cells) for row, *cells in self.read_among(_CELLS, rows)}
+
+    def described(self, rows: Sequence[int]) -> dict[int, tuple[str, str, str | None]]:
+        """Return the id, the text and the language of each row, without rows that do not exist.
+
+        It takes half as long as :meth:`fetch`.
+
+        Raises
+        ------
+        MlretError
+            If a record is damaged.
+        """
+        found = {}
+        for row, crc, id, text, language, metadata in self.read_among(_CELLS, rows):
+            self._check(row, crc, id, text, language, metadata)
+            found[row] = id, text, language
+        return found
 
     def stream(self, *, batch_size: int = 1024, after: int = 0) -> Iterator[list[tuple[int, Document]]]:
         """Iterate over rows and documents in batches, by ascending row; damage raises as in :meth:`fetch`.
@@ -182,8 +198,7 @@ class Records(Snapshots):
             last = found[-1][0]
 
     def _document(self, row: int, crc: int, id: str, text: str, language: str | None, metadata: str) -> Document:
-        if not is_whole(crc, id, text, language, metadata):
-            raise Corrupt(f"{self.path}: the record in row {row} is damaged; {DAMAGED}")
+        self._check(row, crc, id, text, language, metadata)
         try:
             return Document.stored(id, text, language, json.loads(metadata))
         except RecursionError as error:  # It was stored by a version that had no limit on nesting.
@@ -192,8 +207,12 @@ class Records(Snapshots):
                 "program with fewer calls in progress, and store it flatter"
             ) from error
 
+    def _check(self, row: int, crc: object, *cells: object) -> None:
+        if not is_whole(crc, *cells):
+            raise Corrupt(f"{self.path}: the record in row {row} is damaged; {DAMAGED}")
+
     def _texts(self, rows: Sequence[int]) -> dict[int, str]:
-        return {row: document.text for row, document in self.fetch(rows).items()}
+        return {row: text for row, (_, text, _) in self.described(rows).items()}
 
     def match(
         self, query: str, k: int, allowed: NDArray[np.int64] | None

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import Corrupt, MlretError
-from mlret.index.lexical.fts import DamagedLexicalError
+from mlret.index.lexical.lexical_damage import DamagedLexicalError
 from mlret.index.sqlite import raw
 from mlret.index.sqlite.database import DAMAGED, Database, backed_up, open_database, read_only, reported
 from mlret.index.sqlite.sql import VARIABLES

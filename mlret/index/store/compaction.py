@@ -21,7 +21,7 @@ _MERGED = 8
 _DEAD = 0.25
 
 
-def maintain(store: Store, *, more: bool = False) -> None:
+def maintain(store: Store, *, more: bool = False, seals: bool = True) -> None:
     """Do what is needed after a write: seal a long tail, merge small segments, remove deleted rows.
 
     Call it within ``writing``. No accelerator is built here, unless deletions require an accelerated segment to be
@@ -33,8 +33,10 @@ def maintain(store: Store, *, more: bool = False) -> None:
         The store of the index.
     more
         Whether more will be written at once; the tail may then be longer.
+    seals
+        Whether a long tail is sealed; not in a shard that is sealed together with the others.
     """
-    if store.tail_size() >= (store.space.bulk_size if more else store.space.segment_size):
+    if seals and store.tail_size() >= (store.space.bulk_size if more else store.space.segment_size):
         seal(store)
     worn = [segment for segment in store.segments if store.dead_in(segment) > _DEAD * len(segment)]
     if worn:

@@ -22,7 +22,7 @@ from mlret.index.tokens.effort import adapted, calibrate
 from mlret.index.tokens.maxsim import Effort, compare_on_device, search_tokens
 from mlret.index.tokens.stored_tokens import TokenQuery
 from mlret.index.tokens.token_segments import TokenSegment, TokenTail, open_lists, open_token_segment
-from mlret.index.tokens.token_writing import TokenSealer
+from mlret.index.tokens.token_writing import SharedCodec, TokenSealer
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.ragged import Ragged, check_tokens, offsets_of
 from mlret.index.vectors.space import Found, Space, Vectors, View
@@ -75,6 +75,7 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
         self._device: Device = device
         self.blobs = ManyVectors(manifest.dims)
         self.codec: TokenCodec | None = None
+        self.shared: SharedCodec | None = None  # Set if the folder is a shard that is open with the others.
         self._codec_file: FileInfo | None = None
         self._adapted: tuple[Probing, Probing] | None = None  # What the manifest states, and what fits this machine.
 
@@ -121,7 +122,7 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
             segment.lists = open_lists(self.files, segment.info.lists, self.codec, thorough=thorough)
 
     def sealer(self, table: VectorTable[Ragged]) -> TokenSealer:
-        return TokenSealer(self.files, table, self.manifest, self.codec)
+        return TokenSealer(self.files, table, self.manifest, self.codec, self.shared)
 
     def choose(self, size: int) -> Choice:
         settings = self.manifest.settings

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from mlret.index.storage.sealed import SealedFiles, save_npy, write_npy
 from mlret.index.storage.vector_table import VectorTable
 from mlret.index.tokens.bits import WHOLE
 from mlret.index.tokens.codec import TokenCodec, TokenCodes
-from mlret.index.tokens.codec_training import DRIFT, LOOKED_AT, Sample, Tokens, plan_codec
+from mlret.index.tokens.codec_training import DRIFT, LOOKED_AT, Batch, Tokens, plan_codec, sample_of
 from mlret.index.tokens.kernels.dispatch import SPARE_ROWS
 from mlret.index.tokens.lists import lists_of
 from mlret.index.tokens.token_segments import TokenSegment, open_token_segment
@@ -32,23 +31,33 @@ _DOCUMENTS = 512  # Documents that are read and coded at once.
 _TOKENS = 2**16
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Some records: their row numbers, the number of tokens of each, and the tokens in codes or in float16."""
+Stream = Callable[[], Iterable[Batch]]
 
-    numbers: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    tokens: Tokens
+
+class SharedCodec(Protocol):
+    """The codec that the shards of an index share."""
+
+    def latest(self, own: TokenCodec | None) -> TokenCodec | None:
+        """Return the codec of a shard with all centroids of a shard's own codec and the most others."""
+
+    def tokens(self, *, unsealed_only: bool) -> tuple[int, int, Stream]:
+        """Return the number of tokens of all shards, and the number and a stream of all of them or of the unsealed."""
 
 
 class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
     """Writes segments with a vector for each token, and trains the codec once there are enough tokens."""
 
     def __init__(
-        self, files: SealedFiles, table: VectorTable[Ragged], manifest: Manifest, codec: TokenCodec | None
+        self,
+        files: SealedFiles,
+        table: VectorTable[Ragged],
+        manifest: Manifest,
+        codec: TokenCodec | None,
+        shared: SharedCodec | None = None,
     ) -> None:
         super().__init__(files, table, manifest)
         self.codec = codec
+        self.shared = shared
         if codec is None and manifest.codec is not None:
             self.changes["codec"] = None  # The codec is damaged, and what it coded is coded again.
 
@@ -57,11 +66,10 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
         total = int(sizes.sum())
 
         def batches() -> Iterator[Batch]:
-            for numbers, tokens in self.table.batches(first_row, last_row, batch_size=_DOCUMENTS):
-                yield Batch(numbers, tokens.lengths, tokens.values)
+            return stored_batches(self.table, first_row, last_row)
 
         if total:
-            self._train(total + self._sealed(), lambda: (batch.tokens for batch in batches()), total)
+            self._train(total + self._sealed(), batches, total, tail=True)
         return self.write(first_row, last_row, sizes, batches())
 
     def merge(self, segments: Sequence[TokenSegment], dead: NDArray[np.int64]) -> TokenSegmentInfo | None:
@@ -75,7 +83,7 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
                 yield from batches_of(segment, some)
 
         if (len(segments) > 1 or self.codec is None) and sizes.sum():
-            self._train(self._sealed(), lambda: (batch.tokens for batch in batches()), int(sizes.sum()))
+            self._train(self._sealed(), batches, int(sizes.sum()))
         return self.write(segments[0].info.first_row, segments[-1].info.last_row, sizes, batches())
 
     def accelerate(self, info: TokenSegmentInfo, choice: Choice, progress: Progress | None = None) -> TokenSegmentInfo:
@@ -85,9 +93,7 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
         if self.codec is None:  # All tokens are in float16; centroids are needed for the lists only.
             whole = open_token_segment(self.files, info, self.manifest.dims, None)
             everything = np.ones(info.rows, dtype=np.bool_)
-            self._train(
-                info.tokens, lambda: (batch.tokens for batch in batches_of(whole, everything)), info.tokens, must=True
-            )
+            self._train(info.tokens, lambda: batches_of(whole, everything), info.tokens, must=True)
         assert self.codec is not None
         segment = open_token_segment(self.files, info, self.manifest.dims, self.codec)
         count = len(self.codec.centroids) - self.codec.first
@@ -107,17 +113,37 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
     def _sealed(self) -> int:
         return sum(info.size for info in self.manifest.segments)
 
-    def _train(self, total: int, stream: Callable[[], Iterable[Tokens]], count: int, *, must: bool = False) -> None:
+    def _train(self, total: int, stream: Stream, count: int, *, must: bool = False, tail: bool = False) -> None:
         """Train the codec or let it grow, if that is needed.
 
-        It is needed if the ``total`` of tokens requires it, or if ``must`` is set. The ``count`` tokens of the stream
-        are sampled.
+        In an index that is divided into shards, all of them use one codec: that of another shard is taken over, or one
+        is trained on the tokens of all shards.
+
+        Parameters
+        ----------
+        total
+            The number of tokens of the index.
+        stream
+            Returns the tokens that can be sampled.
+        count
+            Their number.
+        must
+            Train a codec even if there are few tokens.
+        tail
+            Whether these tokens are those that were in no segment.
         """
         settings, dims = self.manifest.settings, self.manifest.dims
+        if self.shared is not None:
+            latest = self.shared.latest(self.codec)
+            if latest is not None and latest is not self.codec:
+                self._use(latest)
+                return
+            if self.codec is not None and not tail and 2 * count < total:
+                return
+            total, count, stream = self.shared.tokens(unsealed_only=tail)
         drift = 1.0
         if self.codec is not None:
-            looked_at = Sample(LOOKED_AT, count, settings.seed).draw(stream(), self.codec, dims)
-            drift = self.codec.drift(looked_at)
+            drift = self.codec.drift(sample_of(stream, LOOKED_AT, settings.seed, self.codec, dims))
         plan = plan_codec(settings, dims, total, count, self.codec, drift=drift)
         if not (plan.due or must):
             if drift > DRIFT:
@@ -127,10 +153,14 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
                     math.sqrt(drift),
                 )
             return
-        sample = Sample(plan.sample, count, settings.seed).draw(stream(), self.codec, dims)
-        self.codec = plan.train(self.codec, sample, settings, self.counting("clustering tokens", 6 * len(sample)))
+        sample = sample_of(stream, plan.sample, settings.seed, self.codec, dims)
+        self._use(plan.train(self.codec, sample, settings, self.counting("clustering tokens", 6 * len(sample))))
+
+    def _use(self, codec: TokenCodec) -> None:
+        """Store a codec in the folder, and code by it."""
+        self.codec = codec
         name = f"codec.{self.manifest.generation + 1}.safetensors"
-        self.changes["codec"] = self.files.seal(name, self.codec.save)
+        self.changes["codec"] = self.files.seal(name, codec.save)
 
     def write(
         self, first_row: int, last_row: int, sizes: NDArray[np.int64], batches: Iterator[Batch]
@@ -227,6 +257,12 @@ class TokenSealer(Sealer[TokenSegment, TokenSegmentInfo, Ragged]):
 
     def _save(self, name: str, array: NDArray[Any]) -> FileInfo:
         return self.files.seal(name, partial(save_npy, array=array))
+
+
+def stored_batches(table: VectorTable[Ragged], first_row: int, last_row: int) -> Iterator[Batch]:
+    """Iterate over the records of a range of rows, with their tokens as the database has them."""
+    for numbers, tokens in table.batches(first_row, last_row, batch_size=_DOCUMENTS):
+        yield Batch(numbers, tokens.lengths, tokens.values)
 
 
 def batches_of(segment: TokenSegment, alive: NDArray[np.bool_]) -> Iterator[Batch]:

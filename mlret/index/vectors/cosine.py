@@ -16,7 +16,7 @@ from mlret.index.storage.vector_table import Blobs, VectorTable
 from mlret.index.vectors.exact import Device, exact_search
 from mlret.index.vectors.given_vectors import check_matrix, first_not_finite
 from mlret.index.vectors.rounding import Rounded, as_floats, dtype_of, rounded
-from mlret.index.vectors.scan import score, search_views
+from mlret.index.vectors.scan import score, scores_of, search_views
 from mlret.index.vectors.scan_cost import seconds_per_value
 from mlret.index.vectors.segments import Segment, Tail, intact_rows, open_accelerator, open_segment
 from mlret.index.vectors.space import Found, Space, Vectors, View
@@ -149,6 +149,11 @@ class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
     def score(self, segment: Segment, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
         found: NDArray[np.float64] = score(segment, query[None], positions[None])[0]
         return found
+
+    def scores(
+        self, parts: Sequence[tuple[Segment, NDArray[np.int64]]], query: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        return scores_of(parts, query[None])
 
     def check_vectors(self, vectors: Any) -> NDArray[np.floating[Any]]:
         """Check that vectors are ``(n, dims)`` floats.

@@ -84,7 +84,14 @@ class CpuExact(ExactSearch):
     def __init__(self, matrix: Matrix) -> None:
         self._matrix = matrix
 
-    def search(self, queries: NDArray[np.float32], k: int, *, among: NDArray[np.int64] | None = None) -> Found:
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        among: NDArray[np.int64] | None = None,
+        bounds: NDArray[np.float32] | None = None,
+    ) -> Found:
         """Return the best positions for each query; see :meth:`ExactSearch.search`.
 
         Parameters
@@ -95,13 +102,15 @@ class CpuExact(ExactSearch):
             The number of positions.
         among
             ``(m,)`` the positions to search, in ascending order; all by default.
+        bounds
+            ``(q,)`` float32: positions that score lower need not be returned; fewer than ``k`` are then found.
         """
         many = len(queries) >= _MANY and queries.size >= _VALUES
         if among is None and many and isinstance(self._matrix, np.ndarray):
             faiss = faiss_module()
             scores, positions = faiss.knn(queries, self._matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
             return scores, positions
-        scores, positions = self._search(queries, k, among)
+        scores, positions = self._search(queries, k, among, bounds)
         if scores.shape[1] == k:
             return scores, positions
         lacking = ((0, 0), (0, k - scores.shape[1]))
@@ -110,7 +119,25 @@ class CpuExact(ExactSearch):
             np.pad(positions, lacking, constant_values=-1),
         )
 
-    def _search(self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None) -> Found:
+    def products(self, query: NDArray[np.float32], among: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return the products of a query, ``(dims,)``, with all vectors, or with those at some positions."""
+        if among is not None and len(among) < _SPARSE * len(self._matrix):
+            return np.asarray(self._matrix[among] @ query)
+        if isinstance(self._matrix, np.ndarray):
+            products: NDArray[np.float32] = self._matrix @ query
+        else:
+            products = np.empty((len(self._matrix), 1), dtype=np.float32)
+            _Factors(query[None], self._matrix).multiply(self._matrix, products)
+            products = products[:, 0]
+        return products if among is None else products[among]
+
+    def _search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        among: NDArray[np.int64] | None,
+        bounds: NDArray[np.float32] | None,
+    ) -> Found:
         count, size = len(queries), len(self._matrix)
         best = np.empty((count, 0), np.float32), np.empty((count, 0), np.int64)
         rows = _GROUP * max(1, min(_CELLS // count, size + _GROUP - 1) // _GROUP)
@@ -130,7 +157,7 @@ class CpuExact(ExactSearch):
             scores = space[: -(-(stop - start) // _GROUP) * _GROUP]
             scores[stop - start :] = -np.inf
             if best[0].shape[1] < k:
-                bound = _lower_bound(scores, k)
+                bound = _bound(scores, k, bounds)
             else:
                 bound = np.nextafter(best[0][:, -1], np.float32(np.inf))
             best = _merged(best, scores, bound, k, start if there is None else there)
@@ -357,6 +384,16 @@ def _lower_bound(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     return np.maximum(bound, lowest)
 
 
+def _bound(scores: NDArray[np.float32], k: int, bounds: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Return the lower bound of a first block, given bounds that are known before."""
+    if bounds is None:
+        return _lower_bound(scores, k)
+    # They are good enough where not many more than k scores reach them.
+    if np.count_nonzero(scores >= bounds) <= _FEW * k * len(bounds):
+        return bounds
+    return np.maximum(bounds, _lower_bound(scores, k))
+
+
 def _merged(
     best: Found, scores: NDArray[np.float32], bound: NDArray[np.float32], k: int, positions: int | NDArray[np.int64]
 ) -> Found:
@@ -396,9 +433,12 @@ def _merged(
     where[lines, places] = rows + positions if isinstance(positions, int) else positions[rows]
     if len(better) == count:
         return top(np.concatenate([best[0], above], 1), np.concatenate([best[1], where], 1), k)
-    best[0][better], best[1][better] = top(
-        np.concatenate([best[0][better], above], 1), np.concatenate([best[1][better], where], 1), k
-    )
+    some = top(np.concatenate([best[0][better], above], 1), np.concatenate([best[1][better], where], 1), k)
+    # Of bounds that were given, those of other queries may not be reached.
+    lacking = ((0, 0), (0, some[0].shape[1] - best[0].shape[1]))
+    if lacking[1][1]:
+        best = np.pad(best[0], lacking, constant_values=-np.inf), np.pad(best[1], lacking, constant_values=-1)
+    best[0][better], best[1][better] = some
     return best
 
 

@@ -14,6 +14,8 @@ from mlret.index.vectors.space import View
 # A float32 cosine is accurate to about six decimals; records whose cosines are closer than that are tied.
 DECIMALS = 6
 _SLACK = 16
+# How far a rounded score may be above the cosine, and float32 above both.
+_ROUNDING = 2e-6
 # If at most this share of a segment is visible, its rows are compared one by one, which is exact and faster.
 _FEW = 1 / 8
 _WIDEN = 4
@@ -54,13 +56,72 @@ def search_views(
     views = [view for view in views if len(view)]
     if not views:
         return [(np.empty(0), np.empty(0, dtype=np.int64)) for _ in queries]
+    if len(queries) == 1 and len(views) > 1 and all(_is_plain(view, exact) for view in views):
+        return [_best_of_one(views, queries, k)]
     parts = []
+    best = np.empty((len(queries), 0))
     for view in views:
-        accelerated = not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment)
-        find = _accelerated if accelerated else _exactly
-        positions = find(view, queries, min(k * refine if accelerated else k, len(view)))
+        if _uses_accelerator(view, exact):
+            positions = _accelerated(view, queries, min(k * refine, len(view)))
+        else:
+            floors = best.min(axis=1) if best.shape[1] == k else None
+            positions = _exactly(view, queries, min(k, len(view)), floors)
+        if not positions.shape[1]:
+            continue
         parts.append((view, score(view.segment, queries, positions), positions))
+        if len(views) > 1:
+            best = np.concatenate([best, parts[-1][1]], axis=1)
+            if best.shape[1] > k:
+                best = np.partition(best, best.shape[1] - k, axis=1)[:, -k:]
     return [_best(parts, query, k) for query in range(len(queries))]
+
+
+def _uses_accelerator(view: View[Segment], exact: bool) -> bool:
+    return not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment)
+
+
+def _is_plain(view: View[Segment], exact: bool) -> bool:
+    """Return whether all rows of a segment are compared by the CPU."""
+    return isinstance(view.segment.exact, CpuExact) and not _uses_accelerator(view, exact)
+
+
+def _best_of_one(
+    views: Sequence[View[Segment]], query: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Search several segments for one query, ``(1, dims)``: what the best so far exclude is not looked at further."""
+    first, *others = sorted(views, key=len, reverse=True)
+    [positions] = _exactly(first, query, min(k, len(first)))
+    best = score(first.segment, query, positions[None])[0]
+    parts = [(first, positions)]
+    for view in others:
+        exact = view.segment.exact
+        assert isinstance(exact, CpuExact)
+        # Both products, that of the k-th best and that of a row that is as good, may differ from the cosine.
+        lowest = -np.inf if len(best) < k else best.min() - 2 * exact.margin - _ROUNDING
+        products = exact.products(query[0], view.visible)
+        places = np.flatnonzero(products >= lowest)
+        if len(places) > _SLACK * k:
+            [positions] = _exactly(view, query, min(k, len(view)))
+            found = score(view.segment, query, positions[None])[0]
+        elif len(places):
+            positions = places if view.visible is None else view.visible[places]
+            found = products[places].astype(np.float64)
+        else:
+            continue
+        parts.append((view, positions))
+        best = np.concatenate([best, found])
+        if len(best) > k:
+            best = np.partition(best, len(best) - k)[-k:]
+    scores = scores_of([(view.segment, positions) for view, positions in parts], query)
+    numbers = np.concatenate([view.numbers(positions) for view, positions in parts])
+    return _with_ties(scores, numbers, k)
+
+
+def scores_of(parts: Sequence[tuple[Segment, NDArray[np.int64]]], query: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosine of a query, ``(1, dims)``, with the vectors at some positions of each of several segments."""
+    vectors = np.concatenate([segment.matrix[positions] for segment, positions in parts])
+    found: NDArray[np.float64] = _cosines(vectors[None], query)[0]
+    return found
 
 
 def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -86,20 +147,32 @@ def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.
     step = max(1, _RESCORED // max(1, positions.shape[1]))
     for start in range(0, len(queries), step):
         part = positions[start : start + step]
-        vectors = segment.matrix[np.maximum(part, 0)].astype(np.float64)
-        vectors *= queries[start : start + step, None, :]
-        # Adding 0.0 removes negative zeros. Lengths are 1 up to float32's rounding, so clipping changes no true cosine.
-        found = np.clip(np.round(vectors.sum(axis=2), DECIMALS), -1, 1) + 0.0
+        found = _cosines(segment.matrix[np.maximum(part, 0)], queries[start : start + step])
         scores[start : start + step] = np.where(part >= 0, found, -np.inf)
     return scores
+
+
+def _cosines(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosines of ``(q, c, dims)`` vectors with ``(q, dims)`` queries."""
+    products = vectors.astype(np.float64)
+    products *= queries[:, None, :]
+    # Adding 0.0 removes negative zeros. Lengths are 1 up to float32's rounding, so clipping changes no true cosine.
+    found: NDArray[np.float64] = np.clip(np.round(products.sum(axis=2), DECIMALS), -1, 1) + 0.0
+    return found
 
 
 def _best(
     parts: Sequence[tuple[View[Segment], NDArray[np.float64], NDArray[np.int64]]], query: int, k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     scores = np.concatenate([scores[query] for _, scores, _ in parts])
-    rows = np.concatenate([view.segment.numbers[positions[query]] for view, _, positions in parts])
-    rows, scores = rows[scores > -np.inf], scores[scores > -np.inf]
+    rows = np.concatenate([view.numbers(positions[query]) for view, _, positions in parts])
+    return _with_ties(scores[scores > -np.inf], rows[scores > -np.inf], k)
+
+
+def _with_ties(
+    scores: NDArray[np.float64], rows: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the ``k`` best scores and all that equal the last of them, in descending order, and their rows."""
     order = np.argsort(-scores, kind="stable")
     keep = len(order) if len(order) <= k else int(np.sum(scores >= scores[order[k - 1]]))
     return scores[order[:keep]], rows[order[:keep]]
@@ -126,8 +199,13 @@ def _accelerated(view: View[Segment], queries: NDArray[np.float32], k: int) -> N
     return found
 
 
-def _exactly(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return ``(q, c)`` positions, including all that may be tied with the ``k``-th best, padded with -1."""
+def _exactly(
+    view: View[Segment], queries: NDArray[np.float32], k: int, floors: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
+    """Return ``(q, c)`` positions, including all that may be tied with the ``k``-th best, padded with -1.
+
+    ``floors``, ``(q,)``, are scores that ``k`` rows of other segments reach. Positions that do not are left out.
+    """
     exact = view.segment.exact
     # A GPU compares all rows, visible or not, faster than a CPU copies the visible ones, unless they are few.
     among = isinstance(exact, CpuExact) or len(view) <= _FEW * len(view.segment)
@@ -135,12 +213,14 @@ def _exactly(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArr
     size = len(view) if among else len(view.segment)
     found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(queries)
     pending = np.arange(len(queries))
+    bounds = None if floors is None else (floors - exact.margin - _ROUNDING).astype(np.float32)
     # Fetch more than k, because of ties, and if some of the positions that the segment returns may not be visible.
     fetch = int((k + _SLACK) * size / len(view)) + 1
     while len(pending):
         fetch = min(fetch, size)
         if among:
-            scores, positions = on_cpu.search(queries[pending], fetch, among=view.visible)
+            some = None if bounds is None else bounds[pending]
+            scores, positions = on_cpu.search(queries[pending], fetch, among=view.visible, bounds=some)
             seen = positions >= 0
         else:
             scores, positions = exact.search(queries[pending], fetch)
@@ -150,7 +230,7 @@ def _exactly(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArr
             mine = scores[place, seen[place]]
             # Positions that were not returned score no better than the last one that was. The result is complete if
             # that is below the k-th by more than the margin.
-            whole = len(mine) == len(view) or fetch == size
+            whole = fetch == size or len(mine) == len(view) or (among and len(mine) < fetch)
             if whole or (len(mine) >= k and scores[place, -1] < mine[k - 1] - exact.margin):
                 found[query] = positions[place, seen[place]]
             else:

@@ -57,13 +57,24 @@ class OpenTail(Protocol[SegmentT_co, JoinedT_contra]):
 
 @dataclass(frozen=True)
 class View(Generic[SegmentT]):
-    """What a search may find in a segment: the positions ``visible``, in ascending order, or all if it is ``None``."""
+    """What a search may find in a segment: the positions ``visible``, in ascending order, or all if it is ``None``.
+
+    A search names what it finds by the number of the row times ``stride``, plus ``first``, so that the segments of
+    several indexes can be searched together.
+    """
 
     segment: SegmentT
     visible: NDArray[np.int64] | None = None
+    stride: int = 1
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.segment) if self.visible is None else len(self.visible)
+
+    def numbers(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers by which the rows at some positions are named."""
+        rows: NDArray[np.int64] = self.segment.numbers[positions]
+        return rows if self.stride == 1 else rows * self.stride + self.first
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -279,6 +290,12 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
         numpy.ndarray
             ``(c,)`` float64.
         """
+
+    def scores(
+        self, parts: Sequence[tuple[SegmentT, NDArray[np.int64]]], query: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Do the same as :meth:`score` for positions of one or several segments, and return all scores in one array."""
+        return np.concatenate([self.score(segment, query, positions) for segment, positions in parts])
 
     @abstractmethod
     def check_vectors(self, vectors: Any) -> Vectors:

@@ -27,7 +27,7 @@ from mlret.memory.storage.journal import Change, SetEnd, SetField, SetLink
 from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.record_state import ACTIVE
 from mlret.memory.storage.store import MemoryStore
-from mlret.memory.text.changes import may_replace
+from mlret.memory.text.changes import CHANGES, may_replace
 from mlret.memory.text.duplicates import (
     CANDIDATES,
     NEIGHBOURS,
@@ -39,6 +39,7 @@ from mlret.memory.text.duplicates import (
     text_key,
 )
 from mlret.memory.text.features import facts_of
+from mlret.memory.text.sentence_kinds import Shown, bundled_kinds
 from mlret.memory.times import FOREVER
 
 RELATED = "related"
@@ -78,7 +79,9 @@ class Adder:
         self._scope = scope
         self._dedupe = dedupe
         self._judge_by = judge
-        self._thresholds = thresholds if store.store.manifest.similarity == "cosine" else None
+        manifest = store.store.manifest
+        self._thresholds = thresholds if manifest.similarity == "cosine" else None
+        self._kinds = None if self._thresholds is None else bundled_kinds(manifest.fingerprint, manifest.dims)
         # The drafts of this batch that become records of their own, and their indices by text.
         self._drafts: list[Draft] = []
         self._texts: dict[tuple[str | None, ...], list[int]] = {}
@@ -309,27 +312,41 @@ class Adder:
         """Return the ids of the record that replaces and of the one that is replaced, if a draft changes something."""
         columns = self._store.columns
         near = list(zip(where[:COMPARED], cosines.tolist(), strict=False))
-        changes = may_replace(draft.text, draft.language)
+        kinds = self._kinds_of([draft.vector])[0]
+        changes = bool(kinds and kinds.likely & CHANGES) or may_replace(draft.text, draft.language)
         # Stored texts are only read if the new one may replace them, or they are of a later time and may replace it.
         stored = [
             place for place, _ in near if place >= 0 and (changes or columns.valid_from[place] > draft.valid_from)
         ]
+        if not stored and not self._drafts:
+            return None
         documents = self._store.records.fetch(columns.row[stored].tolist()) if stored else {}
         said_by = dict(zip(stored, speakers(self._store, np.array(stored, dtype=np.int64)), strict=True))
+        sorts = self._kinds_stored(stored)
         others = []
         for place, cosine in near:
             if place in said_by and (document := documents.get(int(columns.row[place]))) is not None:
                 id, start = columns.ids.by_number[columns.record[place]], int(columns.valid_from[place])
-                others.append(Neighbour(id, document.text, document.language, start, cosine, said_by[place] or None))
+                speaker = said_by[place] or None
+                others.append(Neighbour(id, document.text, document.language, start, cosine, speaker, sorts[place]))
             elif place < 0:
-                other = self._drafts[-1 - place]
-                others.append(
-                    Neighbour(other.record, other.text, other.language, other.valid_from, cosine, _speaker(other))
-                )
-        if not others:
-            return None
-        new = Neighbour(draft.record, draft.text, draft.language, draft.valid_from, speaker=_speaker(draft))
-        return succession(new, others, thresholds)
+                others.append(self._neighbour(self._drafts[-1 - place], cosine))
+        return succession(self._neighbour(draft, kinds=kinds), others, thresholds) if others else None
+
+    def _neighbour(self, draft: Draft, cosine: float = 1.0, kinds: Shown | None = None) -> Neighbour:
+        found = self._kinds_of([draft.vector])[0] if kinds is None else kinds
+        return Neighbour(draft.record, draft.text, draft.language, draft.valid_from, cosine, _speaker(draft), found)
+
+    def _kinds_of(self, vectors: Sequence[NDArray[np.float32]]) -> list[Shown | None]:
+        """Return the kinds of sentences that vectors show; ``None`` with an encoder that no kinds are known for."""
+        return [None] * len(vectors) if self._kinds is None else [*self._kinds.shown(np.stack(vectors))]
+
+    def _kinds_stored(self, places: Sequence[int]) -> dict[int, Shown | None]:
+        """Return the kinds of the stored texts at some positions; ``None`` where a vector is missing."""
+        rows = self._store.columns.row[list(places)].tolist()
+        known = self._store.store.vectors_of(rows) if rows and self._kinds is not None else {}
+        found = dict(zip(known, self._kinds_of(list(known.values())), strict=True)) if known else {}
+        return {place: found.get(row) for place, row in zip(places, rows, strict=True)}
 
     def _near(
         self, vector: NDArray[np.float32], draft: Draft, same: Positions

@@ -27,6 +27,7 @@ from mlret.memory.ingest.change import descendants
 from mlret.memory.ingest.fragments import Bytes, Fragments
 from mlret.memory.results import ErasureProof
 from mlret.memory.scope import Scope
+from mlret.memory.storage.cells import held_by
 from mlret.memory.storage.store import MemoryStore
 
 # A long text may be spread over database pages that are not adjacent, so it is searched for in fragments. These are the
@@ -88,7 +89,7 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
     found_pieces = list(dict.fromkeys(piece for found in there.values() for piece in found))
     accounted = {piece: cells.hold(piece) for piece in found_pieces}
     left = {name: sum(not accounted[piece] for piece in found) for name, found in there.items()}
-    shared = cells.records(found_pieces)
+    shared = cells.records(found_pieces, scope)
     note = "unexplained fragments are left" if any(left.values()) else ""
     if not emptied:
         note = "another process reads an older state; once it is done, any later write finishes the erasure"
@@ -97,7 +98,7 @@ def erase(store: MemoryStore, ids: Iterable[str], scope: Scope, *, cascade: bool
         versions,
         len(pieces),
         {name: {"places": count} for name, count in left.items()},
-        tuple(id for id in shared if store.in_scope(id, scope)),
+        tuple(shared),
         emptied and not any(left.values()),
         note,
     )
@@ -196,18 +197,22 @@ class _Cells:
     def _says(columns: Sequence[str]) -> str:
         return " OR ".join(f'instr("{column}", ?1)' for column in columns)
 
-    def records(self, pieces: Sequence[str]) -> list[str]:
-        """Return the tenant's records that contain a fragment in a text, in metadata or in the journal's changes."""
+    def records(self, pieces: Sequence[str], scope: Scope) -> list[str]:
+        """Return the records of a scope that contain a fragment in a text, metadata or the journal's changes."""
+        condition, names = held_by(scope)
         found: set[int] = set()
         for some in parts(pieces, _TOGETHER):
-            marks = range(1, len(some) + 1)
+            marks = range(len(names) + 1, len(names) + len(some) + 1)
             texts = " OR ".join(f"instr(text, ?{one}) OR instr(metadata, ?{one})" for one in marks)
-            rows = f"SELECT row FROM records WHERE {texts}"
             changes = " OR ".join(f"instr(changes, ?{one})" for one in marks)
             query = f"""
-                SELECT record FROM memory_versions WHERE row IN ({rows})
-                UNION SELECT record FROM memory_journal WHERE {changes}
+                WITH mine AS (
+                    SELECT row, record FROM memory_versions
+                    WHERE scope IN (SELECT scope FROM memory_scopes WHERE {condition})
+                )
+                SELECT record FROM mine JOIN records USING (row) WHERE {texts}
+                UNION SELECT record FROM memory_journal WHERE record IN (SELECT record FROM mine) AND ({changes})
             """
-            found.update(key for (key,) in self._store.records.read(query, some))
+            found.update(key for (key,) in self._store.records.read(query, [*names, *some]))
         ids = [self._store.columns.id_of(key) for key in found]
         return sorted(id for id in ids if id is not None)

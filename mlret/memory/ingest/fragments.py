@@ -2,13 +2,14 @@
 
 A fragment of 15 bytes or more that occurs anywhere in a block contains four bytes that begin at a multiple of twelve.
 So only every twelfth place of a block is looked at, for all long fragments together: first whether its two bytes occur
-in any of them, by a table, then whether its four bytes do. For the few places that are left, the fragments themselves
-are compared. Shorter fragments are compared at every place, by two of their bytes first.
+in any of them, by a table, then whether its four bytes do, then whether the last 15 bytes of the fragment are around
+them. For the few places that are left, the fragments themselves are compared. Shorter fragments are compared at every
+place, by two of their bytes first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -21,8 +22,8 @@ _WORD = 4
 _LONG = _STEP + _WORD - 1  # A fragment of this many bytes contains such a word, wherever it begins.
 # Bytes that are searched at once: with what is computed from them, they fit into the cache of a core.
 _CHUNK = _STEP << 15
-# Common letters, by which the bytes of a short fragment that are compared first are not chosen.
-_COMMON = frozenset(b" etaoinshrdlucm\0")
+# Common characters, by which the bytes of a short fragment that are compared first are not chosen.
+_COMMON = frozenset(b' etaoinshrdlucm0123456789",-\0')
 
 
 class Fragments:
@@ -37,15 +38,25 @@ class Fragments:
     def __init__(self, fragments: Iterable[bytes]) -> None:
         self._every = tuple(dict.fromkeys(fragments))
         self._short = [one for one in self._every if len(one) < _LONG]
-        # For each word of a long fragment the fragments that contain it, with its offset in them.
-        self._at: dict[int, list[tuple[bytes, int]]] = {}
-        for one in self._every:
-            if len(one) >= _LONG:
-                # The end of an id is its own, where all that were given on one day have the same beginning.
-                for offset in range(len(one) - _LONG, len(one) - _LONG + _STEP):
-                    word = int.from_bytes(one[offset : offset + _WORD], "little")
-                    self._at.setdefault(word, []).append((one, offset))
-        self._words = np.array(sorted(self._at), dtype=np.uint32)
+        self._long = [one for one in self._every if len(one) >= _LONG]
+        # The last bytes of each long fragment: the end of an id is its own, where all that were given on one day have
+        # the same beginning. Every word of an end is listed, with the end that it is from and its offset in it.
+        self._ends = np.array([list(one[-_LONG:]) for one in self._long], dtype=np.uint8).reshape(-1, _LONG)
+        listed = sorted(
+            (int.from_bytes(one[-_LONG:][offset : offset + _WORD], "little"), number, offset)
+            for number, one in enumerate(self._long)
+            for offset in range(_STEP)
+        )
+        table = np.array(listed, dtype=np.int64).reshape(-1, 3)
+        self._of, self._offsets = table[:, 1], table[:, 2]
+        self._words, self._firsts, self._counts = (
+            array.astype(kind)
+            for array, kind in zip(
+                np.unique(table[:, 0], return_index=True, return_counts=True),
+                (np.uint32, np.int64, np.int64),
+                strict=True,
+            )
+        )
         self._begins = np.zeros(1 << 16, dtype=np.bool_)
         self._begins[self._words & np.uint32(0xFFFF)] = True
 
@@ -65,27 +76,38 @@ class Fragments:
         found: set[bytes] = set()
         for start in range(0, len(block), _CHUNK):
             chunk = block[start : start + _CHUNK + self.overlap]
-            if len(self._words):
-                found |= self._long_in(chunk, found)
+            if self._long:
+                self._add_long(chunk, found)
             found.update(one for one in self._short if one not in found and _occurs(one, chunk))
         return found
 
-    def _long_in(self, chunk: Bytes, known: set[bytes]) -> set[bytes]:
+    def _add_long(self, chunk: Bytes, found: set[bytes]) -> None:
+        """Add the long fragments that occur in a chunk."""
         pairs = chunk[: len(chunk) // 2 * 2].view("<u2")[:: _STEP // 2]
         places = np.flatnonzero(self._begins[pairs.astype(np.intp)])
-        places = places[places <= (len(chunk) - _WORD) // _STEP] * _STEP
+        places = places[places <= (len(chunk) - _WORD) // _STEP]
         if not len(places):
-            return set()
-        four = chunk[places[:, None] + np.arange(_WORD)].view("<u4")[:, 0]
+            return
+        four = chunk[: len(chunk) // _WORD * _WORD].view("<u4")[:: _STEP // _WORD][places]
         where = np.minimum(np.searchsorted(self._words, four), len(self._words) - 1)
         same = self._words[where] == four
-        places, four = places[same], four[same]
-        found: set[bytes] = set()
-        for word, some in _groups(four, places):
-            for one, offset in self._at[word]:
-                if one not in found and one not in known and len(_where(one, chunk, some - offset)):
-                    found.add(one)
-        return found
+        starts, entries = self._listed(places[same] * _STEP, where[same])
+        within = (starts >= 0) & (starts <= len(chunk) - _LONG)
+        starts, of = starts[within], self._of[entries[within]]
+        ends = chunk[starts[:, None] + np.arange(_LONG)]
+        equal = (ends == self._ends[of]).all(axis=1)
+        for number in np.unique(of[equal]).tolist():
+            one = self._long[number]
+            begins = starts[equal & (of == number)] - (len(one) - _LONG)
+            if one not in found and len(_where(one, chunk, begins)):
+                found.add(one)
+
+    def _listed(self, places: NDArray[np.int64], words: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """Return where each end that has one of the words would begin, and its number in the list of words."""
+        counts = self._counts[words]
+        turns = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        entries = np.repeat(self._firsts[words], counts) + turns
+        return np.repeat(places, counts) - self._offsets[entries], entries
 
 
 def _occurs(fragment: bytes, chunk: Bytes) -> bool:
@@ -94,10 +116,14 @@ def _occurs(fragment: bytes, chunk: Bytes) -> bool:
         return False
     rare = [(first in _COMMON) + (second in _COMMON) for first, second in pairwise(fragment)]
     offset = rare.index(min(rare))
-    end = len(chunk) - len(fragment) + 1
-    hits = chunk[offset : offset + end] == fragment[offset]
-    hits &= chunk[offset + 1 : offset + 1 + end] == fragment[offset + 1]
-    return bool(hits.any()) and len(_where(fragment, chunk, np.flatnonzero(hits))) > 0
+    pair = np.frombuffer(fragment, dtype="<u2", count=1, offset=offset)[0]
+    starts = []
+    for first in (0, 1):  # Pairs that begin at even places, then at odd ones.
+        half = chunk[first : first + (len(chunk) - first) // 2 * 2].view("<u2")
+        hits = half == pair
+        if hits.any():
+            starts.append(2 * np.flatnonzero(hits) + first - offset)
+    return bool(starts) and len(_where(fragment, chunk, np.concatenate(starts))) > 0
 
 
 def _where(fragment: bytes, chunk: Bytes, starts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -108,15 +134,3 @@ def _where(fragment: bytes, chunk: Bytes, starts: NDArray[np.int64]) -> NDArray[
             break
         starts = starts[chunk[starts + offset] == value]
     return starts
-
-
-def _groups(keys: NDArray[np.uint32], values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each distinct key with its values."""
-    if not len(keys):
-        return
-    order = np.argsort(keys, kind="stable")
-    keys, values = keys[order], values[order]
-    cuts = np.flatnonzero(keys[1:] != keys[:-1]) + 1
-    starts: Sequence[int] = [0, *cuts.tolist()]
-    for start, some in zip(starts, np.split(values, cuts), strict=True):
-        yield int(keys[start]), some

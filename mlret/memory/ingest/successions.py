@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mlret.memory.text.changes import may_replace, replaces, said_in
+from mlret.memory.text.changes import CHANGES, Said, may_replace, replaces, said_in
 from mlret.memory.text.duplicates import DuplicateThresholds
+from mlret.memory.text.sentence_kinds import Shown
 
 COMPARED = 8
 """Nearest records that are compared with a new text."""
@@ -26,6 +27,9 @@ class Neighbour:
         Cosine with the new text; 1 for the new text itself.
     speaker
         Who said it, ``None`` if unknown. Nobody takes back what another one said.
+    kinds
+        Kinds of sentences that its vector shows (:mod:`mlret.memory.text.sentence_kinds`); ``None`` if the encoder
+        has none.
     """
 
     id: str
@@ -34,6 +38,7 @@ class Neighbour:
     valid_from: int
     cosine: float = 1.0
     speaker: str | None = None
+    kinds: Shown | None = None
 
 
 def succession(new: Neighbour, others: Sequence[Neighbour], thresholds: DuplicateThresholds) -> tuple[str, str] | None:
@@ -57,10 +62,18 @@ def succession(new: Neighbour, others: Sequence[Neighbour], thresholds: Duplicat
         later, earlier = (new, other) if new.valid_from >= other.valid_from else (other, new)
         if other.speaker != new.speaker and None not in (other.speaker, new.speaker):
             continue
-        if other.language != new.language or not may_replace(later.text, later.language):
+        if other.language != new.language or not _may_replace(later):
             continue
-        said = said_in(later.text, later.language), said_in(earlier.text, earlier.language)
-        strength = replaces(*said, other.cosine - usual)
+        strength = replaces(_said(later), _said(earlier), other.cosine - usual)
         if strength is not None and (best is None or strength > best[0]):
             best = strength, later.id, earlier.id
     return None if best is None else best[1:]
+
+
+def _may_replace(one: Neighbour) -> bool:
+    return bool(one.kinds and one.kinds.likely & CHANGES) or may_replace(one.text, one.language)
+
+
+def _said(one: Neighbour) -> Said:
+    """Return what a text says by its words and by its vector."""
+    return replace(said_in(one.text, one.language), shown=one.kinds)

@@ -11,6 +11,7 @@ from mlret.memory.search.ranking import Ranked, Ranking
 from mlret.memory.storage.columns import UNTIMED
 from mlret.memory.storage.positions import Positions
 from mlret.memory.storage.store import MemoryStore
+from mlret.memory.text.sentence_kinds import QUESTIONS, SentenceKinds, bundled_kinds
 
 
 def asked_terms(
@@ -25,13 +26,15 @@ def asked_terms(
     positions, scores
         ``(n,)`` positions of the candidates, and the sums of their other terms.
     """
-    if question.language is None or not (ranking.persons or ranking.cues):
+    if not (ranking.persons or ranking.cues) or (question.language is None and not question.kinds):
         return {}
     heads = np.argsort(-scores, kind="stable")[:COMPARED]
     texts = texts_of(store, positions[heads])
+    asks = ranking.cues and (question.negated or any(question.asks(kind) for kind in QUESTIONS))
+    kinds = _kinds_of(store, positions[heads]) if asks else {}
     values = {
         "persons": person_bonus(question, texts, ranking.persons) if ranking.persons else np.zeros(len(heads)),
-        "cues": cue_bonus(question, texts, ranking.cues) if ranking.cues else np.zeros(len(heads)),
+        "cues": cue_bonus(question, texts, ranking.cues, kinds) if ranking.cues else np.zeros(len(heads)),
     }
     terms = {name: np.zeros(len(positions)) for name, some in values.items() if some.any()}
     for name, term in terms.items():
@@ -39,11 +42,35 @@ def asked_terms(
     return terms
 
 
+def kinds_asked(store: MemoryStore, vector: NDArray[np.float32] | None) -> dict[str, float]:
+    """Return the kinds of questions that the vector of a query shows; none with an encoder that none are known for."""
+    known = _known(store)
+    return {} if known is None or vector is None else known.questions(vector)
+
+
+def _known(store: MemoryStore) -> SentenceKinds | None:
+    manifest = store.store.manifest
+    return bundled_kinds(manifest.fingerprint, manifest.dims) if manifest.similarity == "cosine" else None
+
+
+def _kinds_of(store: MemoryStore, positions: Positions) -> dict[str, NDArray[np.float64]]:
+    """Return how probable each kind of statement is for some versions, ``(n,)`` each; 0 where a vector is missing."""
+    known = _known(store)
+    rows = store.columns.row[positions].tolist()
+    vectors = {} if known is None else store.store.vectors_of(rows)
+    if known is None or not vectors:
+        return {}
+    nothing = np.zeros_like(next(iter(vectors.values())))
+    there = np.array([row in vectors for row in rows], dtype=np.float64)
+    found = known.statements(np.stack([vectors.get(row, nothing) for row in rows]))
+    return {kind: values * there for kind, values in found.items()}
+
+
 def texts_of(store: MemoryStore, positions: Positions) -> list[tuple[str, str | None]]:
     """Return the texts of versions with their languages; :meth:`MemoryStore.fetch` checks those that become hits."""
     rows = store.columns.row[positions].tolist()
-    documents = store.records.fetch(rows)
-    return [(documents[row].text, documents[row].language) if row in documents else ("", None) for row in rows]
+    found = store.records.described(rows)
+    return [found.get(row, ("", "", None))[1:] for row in rows]
 
 
 def pairs_in_question(

@@ -7,7 +7,7 @@ in the unit of the other terms, and none of them removes a record.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -30,7 +30,10 @@ COMPARED = 20
 _DIGIT = regex.compile(r"\d")
 _NAMED = regex.compile(r"\p{Lu}\w+|\p{Lo}{2,}")
 _OUTCOME = frozenset({"done", "cancelled"})
+_OCCASIONS = frozenset({"q_last", "q_first"})
+_LIKELY = 0.5  # Probability from which a question is taken as one of a kind.
 _ALIKE = 0.5  # Minimum share of the words that records of a repeated event have in common.
+_SPREAD = 1.0  # How far below the first of them the records of a repeated event may be.
 _NEAR = 0.75  # How far below the best candidate the best record of a repeated event may be.
 
 Scores = NDArray[np.float64]
@@ -46,11 +49,14 @@ class Question:
         The question and its language, ``None`` if unknown.
     now
         The present, from which relative dates are counted.
+    kinds
+        Kind of question -> how probable its vector makes it; see :mod:`mlret.memory.text.sentence_kinds`.
     """
 
     text: str
     language: str | None
     now: datetime = field(default_factory=lambda: datetime.now(UTC).astimezone())
+    kinds: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def cues(self) -> frozenset[str]:
@@ -71,6 +77,16 @@ class Question:
     def negated(self) -> bool:
         """Whether the question has a negation."""
         return _negated(self.text, self.language)
+
+    def asks(self, kind: str) -> float:
+        """Return how probable it is that this is a question of a kind: 1 if its words show it, 0 if it is unlikely.
+
+        A question about what *you* said is of another kind, unless its words show more.
+        """
+        if kind in self.cues:
+            return 1.0
+        probable = self.kinds.get(kind, 0.0)
+        return 0.0 if probable < _LIKELY or "q_you" in self.cues else probable
 
     @property
     def names_speakers(self) -> bool:
@@ -96,14 +112,20 @@ def person_bonus(question: Question, texts: Sequence[tuple[str, str | None]], we
     asked = question.persons
     found = np.zeros(len(texts))
     for place, (text, language) in enumerate(texts):
-        if asked & persons_of(text, language):
+        named = persons_of(text, language)
+        if asked & named:
             found[place] = weight
-        elif leading_persons_of(text, language):
+        elif named and leading_persons_of(text, language):
             found[place] = -weight
     return found
 
 
-def cue_bonus(question: Question, texts: Sequence[tuple[str, str | None]], weight: float) -> Scores:
+def cue_bonus(
+    question: Question,
+    texts: Sequence[tuple[str, str | None]],
+    weight: float,
+    kinds: Mapping[str, Scores] | None = None,
+) -> Scores:
     """Return the bonus of records for the cues that a question asks for.
 
     An outcome ranks before a plan; a danger before a liking, if the question asks about dangers; what is negated before
@@ -118,23 +140,39 @@ def cue_bonus(question: Question, texts: Sequence[tuple[str, str | None]], weigh
         ``n`` texts with their languages.
     weight
         Bonus or penalty of one cue.
+    kinds
+        Kind of statement -> ``(n,)``: how probable the vectors make it. What a list of cues has is certain.
     """
     found = np.zeros(len(texts))
-    asks_result, asks_harm = "q_result" in question.cues, "q_harm" in question.cues
-    lacking = question.negated or "q_lack" in question.cues
+    asks_result, asks_harm = question.asks("q_result"), question.asks("q_harm")
+    lacking = 1.0 if question.negated else question.asks("q_lack")
+    if question.windows or question.cues & _OCCASIONS:  # Each of the repeated events has an outcome.
+        asks_result /= 2
+    # The cues of a record are only looked for if the question asks for some.
+    wanted = bool(asks_result or asks_harm or lacking)
+    cues = [cues_of(*text) if wanted else frozenset[str]() for text in texts]
+
+    def showing(*names: str, unless: str = "") -> Scores:
+        certain = np.array([not one.isdisjoint(names) for one in cues], dtype=np.float64)
+        other = np.array([unless in one for one in cues], dtype=np.float64)
+        likely = ((1 - other) * kinds[name] for name in names if kinds and name in kinds)
+        shown: Scores = np.maximum.reduce([certain, *likely])
+        return shown
+
+    if asks_result:
+        outcome = showing("outcome", *_OUTCOME, unless="plan")
+        found += weight * asks_result * (outcome - showing("plan") * (1 - outcome))
+    if asks_harm:
+        harm = showing("harm", unless="like")
+        found += weight * asks_harm * (harm - showing("like") * (1 - harm))
+    if lacking:
+        negated = np.maximum([_negated(*text) for text in texts], showing("lack"))
+        found += weight * lacking * negated * (1 - showing("harm"))
     for place, (text, language) in enumerate(texts):
-        # The cues of a record are only looked for if the question asks for some.
-        cues = cues_of(text, language) if asks_result or asks_harm or lacking else frozenset()
-        if asks_result:
-            found[place] += weight * (bool(cues & _OUTCOME) - ("plan" in cues and not cues & _OUTCOME))
-        if asks_harm:
-            found[place] += weight * (("harm" in cues) - ("like" in cues and "harm" not in cues))
-        if lacking and "harm" not in cues and _negated(text, language):
-            found[place] += weight / 2
         if "q_when" in question.cues and _counts(text, language):
-            found[place] += weight / 2
+            found[place] += weight / 4
         if asks(text):
-            found[place] -= weight
+            found[place] -= weight / 2
     return found
 
 
@@ -188,6 +226,7 @@ def occasions(
             for place in range(len(texts))
             if texts[place][1] == texts[head][1]
             and not np.isnan(starts[place])
+            and scores[place] >= score - _SPREAD
             and _alike(stems[place], stems[head])
             and len(asked & stems[place]) >= len(asked & stems[head])
         ]

@@ -71,7 +71,7 @@ class Ranking:
     dates: float = 2.0
     speaker: float = 2.0
     persons: float = 0.5
-    cues: float = 1.0
+    cues: float = 2.0
     occasions: bool = True
     succession: bool = True
     decay: float = 0.0

@@ -19,7 +19,7 @@ from mlret.memory import times
 from mlret.memory.records import MemoryRecord
 from mlret.memory.results import Found, MemoryHit
 from mlret.memory.scope import check_scope
-from mlret.memory.search.asked import asked_terms, occasion_pairs, pairs_in_question
+from mlret.memory.search.asked import asked_terms, kinds_asked, occasion_pairs, pairs_in_question
 from mlret.memory.search.candidates import Candidates, Query, candidates, weigh
 from mlret.memory.search.fitted_weights import LoggedSearch, weighted
 from mlret.memory.search.nearest import similarities
@@ -218,7 +218,8 @@ def _question(store: MemoryStore, request: Request, found: Candidates, mode: Mod
     now = datetime.now(UTC).astimezone() if request.now is None else times.read_instant(request.now, "now")
     timed = request.ranking.dates and (store.columns.event_from[found.positions] != UNTIMED).any()
     worded = mode == "hybrid" and not np.isnan(found.lexical).all()
-    return Question(query.text, query.language if worded or timed else query.given, now)
+    language = query.language if worded or timed else query.given
+    return Question(query.text, language, now, kinds_asked(store, query.vector))
 
 
 def _terms(
@@ -267,15 +268,20 @@ def _dated(
 
 def _pairs(store: MemoryStore, positions: Positions) -> list[tuple[int, int]]:
     columns = store.columns
+    ids = columns.ids.by_number
+    linked = [
+        (place, id) for place, one in enumerate(columns.record[positions].tolist()) if (id := ids[one]) in columns.links
+    ]
     places: dict[str, list[int]] = {}
-    for place, number in enumerate(columns.record[positions].tolist()):
-        places.setdefault(columns.ids.by_number[number], []).append(place)
-    pairs = []
-    for id, mine in places.items():
-        for one, _, other in columns.links.get(id, ()):
-            if one == id:
-                pairs += [(place, to) for place in mine for to in places.get(other, ())]
-    return pairs
+    for place, id in linked:
+        places.setdefault(id, []).append(place)
+    return [
+        (place, to)
+        for place, id in linked
+        for one, _, other in columns.links[id]
+        if one == id
+        for to in places.get(other, ())
+    ]
 
 
 def _reranked(store: MemoryStore, request: Request, found: Candidates, ranked: Ranked) -> Ranked:

@@ -69,6 +69,8 @@ def exclusions(columns: Columns, positions: Positions) -> list[tuple[int, int]]:
         Pairs of indices into ``positions``.
     """
     numbers = columns.record[positions].tolist()
+    if not columns.links and len(set(numbers)) == len(numbers):
+        return []
     places: dict[int, list[int]] = {}
     for place, number in enumerate(numbers):
         places.setdefault(number, []).append(place)
@@ -76,8 +78,9 @@ def exclusions(columns: Columns, positions: Positions) -> list[tuple[int, int]]:
     ids = columns.ids.by_number
     by_id = {ids[number]: some for number, some in places.items()}
     for id, mine in by_id.items():
-        versions = sorted(mine, key=lambda place: int(columns.row[positions[place]]))
-        pairs += [(later, earlier) for earlier, later in pairwise(versions)]
+        if len(mine) > 1:
+            versions = sorted(mine, key=lambda place: int(columns.row[positions[place]]))
+            pairs += [(later, earlier) for earlier, later in pairwise(versions)]
         for source, type, target in columns.links.get(id, ()):
             if source != id or type not in (SUPERSEDES, CONTRADICTS) or target == id:
                 continue

@@ -311,8 +311,7 @@ class Columns(VersionArrays):
         for end in (link[0], link[2]):
             held = self.links.setdefault(end, set())
             (held.add if on else held.discard)(link)
-        if link[0] in self.statuses:
-            self.statuses[link[0]].links = sum(one[0] == link[0] for one in self.links[link[0]])
+        self.statuses.set_links(link[0], sum(one[0] == link[0] for one in self.links.get(link[0], ())))
 
     def _set_current(self, record: str, position: int, *, new: bool) -> None:
         """Make a version the current one of its record."""
@@ -334,7 +333,8 @@ class Columns(VersionArrays):
 
     def _forget(self, record: str) -> None:
         positions = self.versions.pop(record, [])
-        self.statuses.pop(record, None)
+        if record in self.statuses:
+            del self.statuses[record]  # Not pop, which reads the counters, and they are gone.
         for link in list(self.links.pop(record, ())):
             self._link(link, False)
         for position in positions:

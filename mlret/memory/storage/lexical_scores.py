@@ -31,6 +31,7 @@ _POSTING = np.uint64((MOST_TEXTS << 2) - 1)
 _TIMES = np.uint64(3)
 # The low bits of a hash suffice to exclude nearly all n-grams that are not in a query.
 _SIEVE = 1 << 16
+_LOW = np.uint64(_SIEVE - 1)
 # Texts added after the lists were built are kept in a dictionary; the lists are rebuilt when it reaches this number of
 # texts or, if that is more, one in this many of those in the lists.
 _LEAST_FRESH = 4096
@@ -148,23 +149,26 @@ class Postings:
         grams = self._held(positions.tolist())
         codes = np.frombuffer(b"".join(grams), dtype="<u8")
         sieve = np.zeros(_SIEVE, dtype=np.bool_)
-        sieve[(keys % np.uint64(_SIEVE)).astype(np.int64)] = True
-        some = np.flatnonzero(sieve[((codes >> np.uint64(2)) % np.uint64(_SIEVE)).astype(np.int64)])
+        sieve[(keys & _LOW).view(np.int64)] = True
+        some = np.flatnonzero(sieve[(codes >> np.uint64(2) & _LOW).view(np.int64)])
         hashes = codes[some] >> np.uint64(2)
         which = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
         same = keys[which] == hashes
         some, which = some[same], which[same]
-        places = np.repeat(np.arange(len(grams)), [len(one) // 8 for one in grams])[some]
+        counts = np.fromiter(map(len, grams), dtype=np.int64, count=len(grams)) // codes.itemsize
+        places = np.repeat(np.arange(len(grams)), counts)[some]
         return which, (codes[some] & _TIMES).astype(np.float64), places
 
     def _held(self, positions: Sequence[int]) -> list[bytes]:
         """Return the n-grams of some texts, reading those that are not in memory yet."""
         grams = self._grams
-        lacking = [position for position in positions if grams[position] is None]
-        if lacking:
-            assert self._read is not None
-            for position, one in zip(lacking, self._read(lacking), strict=True):
-                grams[position] = one
+        found = list(map(grams.__getitem__, positions))
+        lacking = [position for position, one in zip(positions, found, strict=True) if one is None]
+        if not lacking:
+            return found  # type: ignore[return-value]
+        assert self._read is not None
+        for position, one in zip(lacking, self._read(lacking), strict=True):
+            grams[position] = one
         return [grams[position] for position in positions]  # type: ignore[misc]
 
     def _over_lists(

@@ -89,6 +89,11 @@ class RecordStatuses(MutableMapping[str, RecordStatus]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def set_links(self, id: str, count: int) -> None:
+        """Set how many links a record has, if its counters were read already; else they will be read as they are."""
+        if id in self._made:
+            self._made[id].links = count
+
     def left_by(self, id: str) -> None:
         """Clear ``merged_into`` of the records that were merged into a record that is being erased."""
         for status in self._made.values():

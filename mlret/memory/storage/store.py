@@ -37,7 +37,7 @@ from mlret.memory.storage.journal import (
     renamed,
 )
 from mlret.memory.storage.positions import Positions
-from mlret.memory.storage.record_state import DELETED, RecordStatus
+from mlret.memory.storage.record_state import ACTIVE, DELETED, RecordStatus
 
 _STATES: tuple[State, ...] = ("active", "archived", "deleted", "merged")
 _PARTS = 500  # Maximum number of parameters in one SQL statement.
@@ -180,6 +180,7 @@ class MemoryStore:
         entry = Entry(number, number, counted, times.now(), "erase", 0, mask_of(self.scope), 0, ())
 
         places = {id: self.place_of_record(id) for id in records}
+        left = [columns.keys[id] for id, into in self.merged() if into in places and id not in places]
 
         def write(connection: sqlite3.Connection) -> None:
             nonlocal receipts
@@ -192,7 +193,7 @@ class MemoryStore:
                 versions, parts = gone.get(scope, (0, 0))
                 mine = len(columns.versions[id])
                 gone[scope] = versions - mine, parts - (len(self.rows_of(id)) - mine)
-            tables.wipe(connection, scopes, rows, gone, entry)
+            tables.wipe(connection, scopes, rows, gone, entry, left)
 
         self.store.remove(rows, also=write)
         self.folder.sync()
@@ -200,9 +201,12 @@ class MemoryStore:
 
     def merged(self) -> list[tuple[str, str]]:
         """Return the tenant's merged records, each with the record that it is merged into."""
-        id_of = self.columns.id_of
-        query = "SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL ORDER BY record"
-        found = [(id_of(key), id_of(into)) for key, into in self.records.read(query)]
+        columns = self.columns
+        id_of = columns.id_of
+        hidden = columns.record[np.flatnonzero(columns.alive & columns.current & (columns.state != ACTIVE))]
+        keys = sorted(columns.keys[columns.ids.by_number[number]] for number in hidden.tolist())
+        query = "SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL AND record IN ({})"
+        found = [(id_of(key), id_of(into)) for key, into in sorted(self.records.read_among(query, keys))]
         return [(record, into) for record, into in found if record is not None and into is not None]
 
     def entries(self, record: str) -> list[Entry]:

@@ -162,6 +162,7 @@ def wipe(
     rows: Sequence[int],
     gone: Mapping[int, tuple[int, int]],
     entry: Entry,
+    merged: Sequence[int],
 ) -> None:
     """Delete records from all tables, empty their journal entries, and record the erasure; in a transaction.
 
@@ -177,16 +178,16 @@ def wipe(
         Number of a scope -> how many versions and parts are removed, as negative numbers.
     entry
         The first entry of the operation. It supplies the operation and the time; further entries are numbered after it.
+    merged
+        Keys of the records that remain but were merged into erased ones: they no longer name these.
     """
     run = connection.executemany
     keys = [(key,) for key in records]
     run("DELETE FROM memory_versions WHERE row = ?", [(row,) for row in rows])
     run("DELETE FROM memory_parts WHERE whole = ?", [(row,) for row in rows])
     run("DELETE FROM memory_records WHERE record = ?", keys)
-    # Records that remain but were merged into erased ones no longer name what they were merged into.
-    merged = connection.execute("SELECT record, merged_into FROM memory_records WHERE merged_into IS NOT NULL")
-    for left in [record for record, into in merged if into in records]:
-        put_record(connection, read_record(connection, left) | {"merged_into": None})
+    for one in merged:
+        put_record(connection, read_record(connection, one) | {"merged_into": None})
     run("DELETE FROM memory_links WHERE record = ?", keys)
     for key in keys:
         for (source,) in connection.execute("SELECT record FROM memory_links WHERE target = ?", key).fetchall():

@@ -6,7 +6,7 @@ German as ten past five, `mar, 19 may` in Spanish as 19 March, and `10月5日` i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -82,15 +82,13 @@ _GAP = LazyPattern(
 
 @dataclass(frozen=True, slots=True)
 class _Grammar:
-    """The patterns of a language: with names of months, and in numerals."""
+    """The patterns of dates with names of months, for a text that may have some of them."""
 
     months: dict[str, int]
     years_ago: dict[str, int]
     day_words: dict[str, int]
     named: tuple[regex.Pattern[str], ...]
-    any_month: regex.Pattern[str]
     alone: regex.Pattern[str]
-    after_weekday: regex.Pattern[str]
 
 
 _ISO = LazyPattern(rf"{_NO_NUMBER_BEFORE}(?P<year>{_YEAR})(?:-(?P<month>\d\d)-(?P<day>\d\d)){_NO_NUMBER_AFTER}(?!-)")
@@ -146,13 +144,22 @@ def calendar_dates(text: str, language: str, now: datetime) -> list[Read]:
     list of Read
         They may overlap; the longest one is right. A date that can be read in two ways is returned in both.
     """
-    grammar = _grammar(language)
-    found = [*_months_alone(text, grammar, now), *_named(text, grammar, now)]
-    if any(map(str.isdigit, text)):
+    has_digits = any(map(str.isdigit, text))
+    found: list[Read] = []
+    if months := _occurring(month_names(language), text):
+        words, ago = _occurring(_day_words(language), text), _occurring(year_phrases(language), text)
+        grammar = _grammar(language, months, words, ago, has_digits=has_digits)
+        found += [*_months_alone(text, grammar, now), *_named(text, grammar, now)]
+    if has_digits:
         found += _numerals(text, language, now)
-        found += _after_weekdays(text, language, grammar, now)
+        found += _after_weekdays(text, language, now)
         found += _years(text, now)
     return found
+
+
+def _occurring(names: Iterable[str], text: str) -> tuple[str, ...]:
+    """Return the names whose first word occurs in a text: patterns of these alone are soon compiled."""
+    return tuple(name for name in names if name.partition(" ")[0] in text)
 
 
 def iso_dates(text: str, now: datetime) -> list[Read]:
@@ -170,8 +177,6 @@ def is_beside(between: str) -> bool:
 
 
 def _named(text: str, grammar: _Grammar, now: datetime) -> Iterator[Read]:
-    if not grammar.any_month.search(text):
-        return
     for pattern in grammar.named:
         for match in pattern.finditer(text):
             parts = match.groupdict()
@@ -232,9 +237,12 @@ def _three_numbers(match: regex.Match[str], language: str, now: datetime) -> Ite
             yield match.start(), match.end(), span
 
 
-def _after_weekdays(text: str, language: str, grammar: _Grammar, now: datetime) -> Iterator[Read]:
+def _after_weekdays(text: str, language: str, now: datetime) -> Iterator[Read]:
     """Return days and months in numerals without a year, which only a weekday distinguishes from other numbers."""
-    for match in grammar.after_weekday.finditer(text):
+    names = () if language in _WEEKDAY_LETTERS else _occurring(weekday_names(language), text)
+    if not names and language not in _WEEKDAY_LETTERS and language not in _BEFORE_NUMBERS:
+        return
+    for match in _weekday_pattern(language, names).finditer(text):
         one, other = int(match["one"]), int(match["other"])
         if language in ("en", "zh", "ja", "ko"):
             one, other = other, one
@@ -265,12 +273,15 @@ def _months_alone(text: str, grammar: _Grammar, now: datetime) -> Iterator[Read]
             yield match.start("month"), match.end(), span
 
 
-@lru_cache(maxsize=64)
-def _grammar(language: str) -> _Grammar:
-    months = month_names(language)
+@lru_cache(maxsize=1024)
+def _grammar(
+    language: str, names: tuple[str, ...], words: tuple[str, ...], ago: tuple[str, ...], *, has_digits: bool
+) -> _Grammar:
+    """Return the patterns of a language for a text that has these names of months, words for days and years, alone."""
+    months = set(names)
     others = {_bare(word) for word in _OTHER_WORDS.get(language, set())}
-    others &= set(months)
-    plain = set(months) - others
+    others &= months
+    plain = months - others
     prefix = {"ar": "[وبلف]?", "he": "[ובלהמ]?-?"}.get(language, "")
     suffix = {
         "fi": r"(?:\w{0,3}(?<=kuu\w{0,3}))?",
@@ -286,11 +297,10 @@ def _grammar(language: str) -> _Grammar:
     of, of_year = (
         f"(?:(?:{words})" + r"\s*)?" for words in (_OF.get(language, "(?!)"), _OF_YEAR.get(language, "(?!)"))
     )
-    ago = year_phrases(language)
     to_month = rf"(?:\s?[-/]\s?|\s*{of})"
     year = rf"(?P<year>{_YEAR}|2[4-6]\d\d)(?!\d|[.,:]\d)" if language == "th" else rf"(?P<year>{_YEAR})(?!\d|[.,:]\d)"
     to_year = rf"(?:\s?[-/]\s?|[,،]?\s*{of_year}|[,،]\s?)"
-    both = rf"(?:\s?/\s?(?:{_any(set(months))}))?" if language == "ar" else ""
+    both = rf"(?:\s?/\s?(?:{_any(months)}))?" if language == "ar" else ""
     of_the = rf"(?:{_OF_YEAR.get(language, '(?!)')})?\s*"
     day = (
         rf"(?:(?<![\d_{_LETTERS}.,:/+-])|{_HEBREW_PREFIX})(?:(?P<first>{_DAY})\.?\s?[-–—]\s?)?(?P<day>{_DAY}){_ORDINAL}"
@@ -298,47 +308,49 @@ def _grammar(language: str) -> _Grammar:
     later_day = rf"(?:(?P<first>{_DAY})\s?[-–—]\s?)?(?P<day>{_DAY})(?:st|nd|rd|th)?(?!\w|[.,:]\d|\s?[%:/])"
     clear = rf"(?<=(?:on|by|since|until|from|the) )(?P<day>{_DAY})(?:st|nd|rd|th)?\s+(?:of\s+)?"
     named = [
-        rf"{day}{to_month}{any_month(set(months))}{both}{to_year}{year}",
-        rf"{day}{to_month}{any_month(set(months))}{both}\s?'(?P<short>\d\d)(?!\d)",
-        rf"{day}{to_month}{any_month(plain)}{both}",
-        rf"{day}\s+(?:{_OF.get(language, '(?!)')})\s+{any_month(set(months))}",
-        rf"(?<=(?<!\w)(?:{_any(set(weekday_names(language)))})[.,،]{{0,2}}\s+){day}{to_month}{any_month(others)}",
-        rf"(?:{day}{to_month})?{any_month(set(months))}{both},?\s+{of_the}(?P<ago>{_any(set(ago))}){end}",
-        rf"{any_month(set(months))}{both}\s*{later_day},?\s*{of_year}{year}",
-        rf"{any_month(set(months))}{both}{to_year}{year}",
-        rf"(?<![\d_{_LETTERS}.,:/+-]){year},?\s+{any_month(set(months))}\s+{later_day}",
+        rf"{day}{to_month}{any_month(months)}{both}{to_year}{year}",
+        rf"{day}{to_month}{any_month(months)}{both}\s?'(?P<short>\d\d)(?!\d)",
+        rf"{day}\s+(?:{_OF.get(language, '(?!)')})\s+{any_month(months)}",
+        rf"{any_month(months)}{both}\s*{later_day},?\s*{of_year}{year}",
+        rf"{any_month(months)}{both}{to_year}{year}",
+        rf"(?<![\d_{_LETTERS}.,:/+-]){year},?\s+{any_month(months)}\s+{later_day}",
     ]
+    if plain:
+        named.append(rf"{day}{to_month}{any_month(plain)}{both}")
+    if others:
+        weekdays = _any(set(weekday_names(language)))
+        named.append(rf"(?<=(?<!\w)(?:{weekdays})[.,،]{{0,2}}\s+){day}{to_month}{any_month(others)}")
     if language in _MONTH_FIRST:
-        named.append(
-            rf"(?<!(?<!\w)(?:you|i|we|they|he|she|it|who|that|this|not|to) ){any_month(set(months))}\s*{later_day}"
-        )
+        named.append(rf"(?<!(?<!\w)(?:you|i|we|they|he|she|it|who|that|this|not|to) ){any_month(months)}\s*{later_day}")
     if language == "en":
         named += [
-            rf"{clear}{any_month(set(months))}",
-            rf"(?<![\d_{_LETTERS}.,:/+-])(?P<day>{_DAY})(?:st|nd|rd|th)\s+(?:of\s+)?{any_month(set(months))}",
+            rf"{clear}{any_month(months)}",
+            rf"(?<![\d_{_LETTERS}.,:/+-])(?P<day>{_DAY})(?:st|nd|rd|th)\s+(?:of\s+)?{any_month(months)}",
         ]
-    if words := _day_words(language):
-        written = rf"(?<![\p{{L}}\p{{M}}])(?:ال|ب?ال|of the )?(?P<word>{_any(set(words))})\s+"
-        link = rf"(?:{_OF[language]})\s+" if language in _OF and language not in ("fr", "it", "he", "el") else ""
-        named += [rf"{written}{link}{any_month(set(months) if link else plain)}(?:{to_year}{year})?"]
     if language == "fi":
         named.append(rf"{any_month(plain)}\s+(?P<day>{_DAY})\.\s+päiv\w+(?:\s+{year})?")
+    if not has_digits:
+        named = []
+    if ago:
+        named.append(rf"(?:{day}{to_month})?{any_month(months)}{both},?\s+{of_the}(?P<ago>{_any(set(ago))}){end}")
+    if words:
+        written = rf"(?<![\p{{L}}\p{{M}}])(?:ال|ب?ال|of the )?(?P<word>{_any(set(words))})\s+"
+        link = rf"(?:{_OF[language]})\s+" if language in _OF and language not in ("fr", "it", "he", "el") else ""
+        named.append(rf"{written}{link}{any_month(months if link else plain)}(?:{to_year}{year})?")
     if language == "tr":
-        named.append(rf"{start}(?P<month>{_any(set(months))})'?[dt][ea]n?{end}")
+        named.append(rf"{start}(?P<month>{_any(months)})'?[dt][ea]n?{end}")
     whole = {name for name in plain if len(name) > 4 and name not in VAGUE_MONTHS} if language != "vi" else set(plain)
     before = _IN_MONTH.get(language, "(?!)")
     full = {name for name in months if len(name) > 2 and (len(name) > 3 or name in _SHORT_NAMES)}
     return _Grammar(
-        months,
-        ago,
+        month_names(language),
+        year_phrases(language),
         _day_words(language),
         tuple(regex.compile(pattern) for pattern in named),
-        regex.compile(_any(set(months))),
         regex.compile(
             rf"(?:{any_month(whole)}|(?<!\w)(?:{before})\s+{any_month(full)})"
             + (r"(?<!\d \S+ \d+)" if language == "vi" else "")
         ),
-        _weekday_pattern(language),
     )
 
 
@@ -358,19 +370,28 @@ _WEEKDAY_LETTERS = {
 }
 
 
-def _weekday_pattern(language: str) -> regex.Pattern[str]:
-    """Return the pattern of a weekday and a day in numerals; in Japanese and Chinese the weekday follows it."""
+# What marks a day and a month in numerals as a date, besides weekdays.
+_BEFORE_NUMBERS = {
+    "vi": r"|(?<!\w)ngày\s+",
+    "de": r"|(?<!\w)(?:am|vom|bis|zum|seit|ab)\s+(?=\d\d?\.\s?\d\d?\.(?!\d))",
+}
+
+
+@lru_cache(maxsize=1024)
+def _weekday_pattern(language: str, names: tuple[str, ...]) -> regex.Pattern[str]:
+    """Return the pattern of a weekday and a day in numerals; in Japanese and Chinese the weekday follows it.
+
+    ``names`` are the names of weekdays that a text may have.
+    """
     numbers = rf"(?P<one>\d\d?){_MARK}\s?(?P<mark>[{'-' * (language == 'nl')}./]){_MARK}\s?(?P<other>\d\d?)"
     if language in _WEEKDAY_LETTERS:
         days = _WEEKDAY_LETTERS[language]
         return regex.compile(rf"(?<![\w./]){numbers}\.?\s?[(\uff08]?(?:{days})(?:曜日?|요일)?[)\uff09]?")
-    names = weekday_names(language)
     short = {name for name in names if len(name) < 5}
-    extra = {"vi": r"|(?<!\w)ngày\s+", "de": r"|(?<!\w)(?:am|vom|bis|zum|seit|ab)\s+(?=\d\d?\.\s?\d\d?\.(?!\d))"}
     # A short name is a word as well, such as Portuguese `ter`: it needs a point, or the point behind the month.
     before = (
         rf"(?<!\w)(?:{_any(set(names))})[.,،]{{1,2}}\s*|(?<!\w)(?:{_any(set(names) - short)})\s+(?:den |d\. )?"
-        rf"|(?<!\w)(?:{_any(short)})\s+(?=\d\d?(?:-|/|\.\s?\d\d?\.))" + extra.get(language, "")
+        rf"|(?<!\w)(?:{_any(short)})\s+(?=\d\d?(?:-|/|\.\s?\d\d?\.))" + _BEFORE_NUMBERS.get(language, "")
     )
     return regex.compile(rf"(?:{before}){numbers}(?!\d|{_MARK}[./,:]{_MARK}\s?\d|\s?[%€])")
 

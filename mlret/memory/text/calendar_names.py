@@ -5,10 +5,9 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-import regex
-
-from mlret.data.languages import cldr_code
+from mlret.memory.text.locale_data import locale_data
 from mlret.memory.text.number_words import any_of, spelled_numbers
+from mlret.memory.text.word_lists import Names
 
 _MONTHS = (
     "january february march april may june july august september october november december".split()  # noqa: SIM905
@@ -51,18 +50,17 @@ UNSPACED = frozenset({"zh", "ja", "ko", "th", "lo", "km", "my"})
 @lru_cache(maxsize=128)
 def calendar_names(
     language: str,
-) -> tuple[tuple[regex.Pattern[str], dict[str, int]], tuple[regex.Pattern[str], dict[str, int]]] | None:
+) -> tuple[tuple[Names, dict[str, int]], tuple[Names, dict[str, int]]] | None:
     """Return the names of months, from 1, and of weekdays, from 0, as dateparser has them from CLDR.
 
     Returns
     -------
     tuple or None
-        For months and for weekdays a pattern and its values, name -> number; ``None`` if dateparser lacks the language.
+        The names of months and of weekdays as they are found in text, with their values, name -> number; ``None`` if
+        dateparser lacks the language.
     """
-    from dateparser.languages.loader import default_loader
-
     try:
-        info = default_loader.get_locale(cldr_code(language)).info
+        info = locale_data(language)
     except ValueError:
         return None
     numerals = spelled_numbers().get(language, {})  # French `sept` is also seven, Hebrew `שני` also two.
@@ -87,7 +85,7 @@ def month_names(language: str) -> dict[str, int]:
 
     Names that are only right next to a day or a year are included: :func:`calendar_names` excludes them.
     """
-    info = _info(language)
+    info = locale_data(language)
     extra = {
         name: number
         for number, names in enumerate(_MORE_MONTHS.get(language, []), start=1)
@@ -102,7 +100,7 @@ def month_names(language: str) -> dict[str, int]:
 @lru_cache(maxsize=64)
 def weekday_names(language: str) -> dict[str, int]:
     """Return every name of a weekday, case-folded and without a final point, and its number from 0; also short ones."""
-    return {name: n for name, n in _all_names(_info(language), _WEEKDAYS, 0).items() if _is_long_enough(name, 2)}
+    return {name: n for name, n in _all_names(locale_data(language), _WEEKDAYS, 0).items() if _is_long_enough(name, 2)}
 
 
 def _all_names(info: dict[str, list[str]], keys: list[str], first: int) -> dict[str, int]:
@@ -121,14 +119,7 @@ def _is_long_enough(name: str, letters: int) -> bool:
     return len(name) >= letters or unicodedata.category(name[0]) == "Lo"
 
 
-def _info(language: str) -> dict[str, list[str]]:
-    from dateparser.languages.loader import default_loader
-
-    found: dict[str, list[str]] = default_loader.get_locale(cldr_code(language)).info
-    return found
-
-
-def months_in(text: str, months: tuple[regex.Pattern[str], dict[str, int]]) -> list[int]:
+def months_in(text: str, months: tuple[Names, dict[str, int]]) -> list[int]:
     """Return the numbers of the months that a case-folded text names, in order.
 
     Parameters

@@ -9,15 +9,14 @@ it only counts together with other evidence (:mod:`mlret.memory.text.changes`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import regex
-
 from mlret.memory.text.calendar_names import UNSPACED
-from mlret.memory.text.particles import word_pattern
+from mlret.memory.text.particles import word_patterns
+from mlret.memory.text.word_lists import Patterns
 
 LANGUAGES = (
     "ar", "bg", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt",
@@ -30,9 +29,9 @@ _FIRST_WORDS, _FIRST_CHARACTERS = 3, 8
 
 
 class _Lists(NamedTuple):
-    cues: Mapping[str, regex.Pattern[str]]
-    persons: Mapping[str, regex.Pattern[str]]
-    anybody: regex.Pattern[str]  # Matches where any of the persons does; most texts name nobody.
+    cues: Mapping[str, Patterns]
+    persons: Mapping[str, Patterns]
+    me: Patterns
     small: frozenset[str]
 
 
@@ -56,6 +55,12 @@ def cues_of(text: str, language: str | None) -> frozenset[str]:
     return _found(text, language, "cues")
 
 
+def gives_any(text: str, language: str | None, names: Iterable[str]) -> bool:
+    """Return whether a text gives any of some cues, which is found out sooner than all that it gives."""
+    lists = _lists(language)
+    return lists is not None and any(lists.cues[name].occur_in(_plain(text)) for name in names)
+
+
 def persons_of(text: str, language: str | None) -> frozenset[str]:
     """Return the relatives and other people that a text names by a word such as *sister*; see :func:`cues_of`."""
     return _found(text, language, "persons")
@@ -68,6 +73,12 @@ def leading_persons_of(text: str, language: str | None) -> frozenset[str]:
     if language is not None and language.partition("-")[0] in UNSPACED - {"ko"}:
         return persons_of(text[:_FIRST_CHARACTERS], language)
     return persons_of(" ".join(text.split(maxsplit=_FIRST_WORDS)[:_FIRST_WORDS]), language)
+
+
+def speaks_of_self(text: str, language: str | None) -> bool:
+    """Return whether a text has a word of the first person, such as *my*; see :func:`cues_of`."""
+    lists = _lists(language)
+    return lists is not None and lists.me.occur_in(text.casefold().replace("’", "'"))
 
 
 def is_small(word: str, language: str | None) -> bool:
@@ -94,10 +105,9 @@ def _lists(language: str | None) -> _Lists | None:
     if words is None:
         return None
     cues, persons = (
-        {name: word_pattern(some, code) for name, some in words[key].items()} for key in ("cues", "persons")
+        {name: word_patterns(some, code) for name, some in words[key].items()} for key in ("cues", "persons")
     )
-    anybody = word_pattern(" ".join(words["persons"].values()), code)
-    return _Lists(cues, persons, anybody, frozenset(words["small"].split()))
+    return _Lists(cues, persons, word_patterns(words["self"], code), frozenset(words["small"].split()))
 
 
 @lru_cache(maxsize=4096)  # A stored text is compared with many others.
@@ -105,7 +115,9 @@ def _found(text: str, language: str | None, key: str) -> frozenset[str]:
     lists = _lists(language)
     if lists is None:
         return frozenset()
-    plain = text.casefold().replace("’", "'")
-    if key == "persons" and lists.anybody.search(plain) is None:
-        return frozenset()
-    return frozenset(name for name, pattern in getattr(lists, key).items() if pattern.search(plain))
+    plain = _plain(text)
+    return frozenset(name for name, words in getattr(lists, key).items() if words.occur_in(plain))
+
+
+def _plain(text: str) -> str:
+    return text.casefold().replace("’", "'")

@@ -6,11 +6,9 @@ a date may be misread, and a record may be about another time than its own.
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,7 +68,7 @@ def time_windows(text: str, language: str | None, now: datetime) -> list[TimeWin
     code = None if language is None else normalise_language(language).partition("-")[0]
     folded = text.replace("İ", "i").casefold()
     if not folded.isascii():
-        folded = folded.translate(_ascii_digits())
+        folded = "".join(map(_in_ascii, folded))
     if code is None or code not in EXPLICIT_LANGUAGES:
         return [TimeWindow(*span, folded[start:end]) for start, end, span in iso_dates(folded, now) if span is not None]
     dates = [*calendar_dates(folded, code, now), *numbered_dates(folded, code, now), *other_dates(folded, code, now)]
@@ -107,11 +105,10 @@ def _is_part(weekday: Read, dates: list[Read], text: str) -> bool:
     )
 
 
-@lru_cache(maxsize=1)
-def _ascii_digits() -> dict[int, str]:
-    """Return the digits of all scripts, such as Arabic and Devanagari, and the ASCII digits of their values."""
-    digits = ((code, unicodedata.decimal(chr(code), None)) for code in range(128, sys.maxunicode + 1))
-    return {code: str(digit) for code, digit in digits if digit is not None}
+def _in_ascii(character: str) -> str:
+    """Return the ASCII digit for a digit of any script, such as Devanagari; any other character as it is."""
+    digit = unicodedata.decimal(character, None)
+    return character if digit is None else str(digit)
 
 
 def time_bonus(starts: ArrayLike, ends: ArrayLike, windows: Sequence[TimeWindow], weight: float) -> NDArray[np.float64]:

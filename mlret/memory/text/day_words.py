@@ -11,6 +11,9 @@ from functools import lru_cache
 
 import regex
 
+from mlret.data.lazy_pattern import LazyPattern
+from mlret.memory.text.word_lists import needed_letters
+
 # Language -> days from today -> patterns of case-folded text, separated by blanks; an underscore is white space.
 _DAYS: dict[str, dict[int | None, str]] = {
     "ar": {
@@ -233,7 +236,10 @@ def day_words(text: str, language: str) -> list[tuple[int, int, int | None]]:
         Language code without script and country.
     """
     found = [
-        (match.start(), match.end(), days) for pattern, days in _patterns(language) for match in pattern.finditer(text)
+        (match.start(), match.end(), days)
+        for letters, pattern, days in _patterns(language)
+        if letters in text
+        for match in pattern.finditer(text)
     ]
     if language == "hi" and _AHEAD.search(text):
         found = [one for one in found if one[2] is None or one[2] < 0] + [
@@ -243,11 +249,13 @@ def day_words(text: str, language: str) -> list[tuple[int, int, int | None]]:
 
 
 @lru_cache(maxsize=32)
-def _patterns(language: str) -> list[tuple[regex.Pattern[str], int | None]]:
+def _patterns(language: str) -> list[tuple[str, LazyPattern, int | None]]:
+    """Return for each expression the letters that it needs, its pattern, and the days from today."""
     before = "" if language in _ANYWHERE else rf"(?<![\w]){_PREFIXES.get(language, '')}"
     after = "" if language in _ANYWHERE | _ENDINGS else r"(?!\w)"
     return [
-        (regex.compile(before + "(?:" + word.replace("_?", r"[\s-]?").replace("_", r"\s+") + ")" + after), days)
+        (needed_letters(spaced), LazyPattern(f"{before}(?:{spaced}){after}"), days)
         for days, words in _DAYS.get(language, {}).items()
         for word in words.casefold().split(" ")
+        for spaced in [word.replace("_?", r"[\s-]?").replace("_", r"\s+")]
     ]

@@ -6,19 +6,18 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-import regex
+from mlret.memory.text.word_lists import Names
 
 # Prefixes that are written together with the following word.
 _PREFIXES = {"ar": "(?:[وف]?[بلك]?(?:ال)?)", "he": "[ובלהכמש]{0,2}"}
 
 
 @lru_cache(maxsize=128)
-def number_words(language: str) -> tuple[regex.Pattern[str], dict[str, int]] | None:
-    """Return the pattern of the words for 1 to 99 in case-folded text, and their values; ``None`` if there are none."""
+def number_words(language: str) -> tuple[Names, dict[str, int]] | None:
+    """Return the words for 1 to 99, found in case-folded text, and their values; ``None`` if none are known."""
     values = spelled_numbers().get(language) or _counted(language)
     if language in ("zh", "ja"):  # The lookbehind excludes weekdays such as 星期六, Saturday.
-        words = "|".join(sorted(values, key=len, reverse=True))
-        return regex.compile(rf"(?<![期周拜])(?:{words})"), values
+        return Names(values, "(?<![期周拜])"), values
     return (any_of(values, language), values) if values else None
 
 
@@ -59,8 +58,8 @@ def _counted(language: str) -> dict[str, int]:
     return {}
 
 
-def any_of(names: dict[str, int], language: str, *, bounded: bool = True) -> regex.Pattern[str]:
-    """Return a pattern that finds the names in case-folded text of a language.
+def any_of(names: dict[str, int], language: str, *, bounded: bool = True) -> Names:
+    """Return names as they are found in case-folded text of a language.
 
     Parameters
     ----------
@@ -71,6 +70,8 @@ def any_of(names: dict[str, int], language: str, *, bounded: bool = True) -> reg
     bounded
         Whether a name must be a word of its own, rather than part of a run of letters.
     """
-    alternatives = "|".join(map(regex.escape, sorted(names, key=len, reverse=True))) or r"(?!)"
-    start = rf"(?<=(?<!\w){_PREFIXES[language]})" if language in _PREFIXES else r"(?<!\w)"
-    return regex.compile(rf"{start}(?:{alternatives})(?!\w)" if bounded else f"(?:{alternatives})")
+    if not bounded:
+        return Names(names)
+    if language in _PREFIXES:
+        return Names(names, rf"(?<=(?<!\w){_PREFIXES[language]})", r"(?!\w)")
+    return Names(names, r"(?<!\w)", r"(?!\w)", whole=True)

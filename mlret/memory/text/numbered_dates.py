@@ -25,6 +25,7 @@ _YEARS_AGO = {
     "去年": 1, "昨年": 1, "작년": 1, "지난해": 1, "今年": 0, "本年": 0, "올해": 0, "금년": 0,
     "前年": 2, "一昨年": 2, "재작년": 2,
 }  # fmt: skip
+_UNITS = frozenset("年月년월")  # Dates without digits have one of these.
 _HAN = {character: value for value, character in enumerate("〇一二三四五六七八九")} | {"零": 0, "元": 1, "正": 1}
 _SMALL = r"(?:\d{1,2}|[一二三四五六七八九]?十[一二三四五六七八九]?|[一二三四五六七八九]|廿[一二三四五六七八九]?|卅一?)"
 _LATER = rf"(?:\s*(?:[-–—~〜\uff5e至到]|から|부터)\s*(?P<last>{_SMALL})\s*[日号號일])?"
@@ -75,7 +76,7 @@ def numbered_dates(text: str, language: str, now: datetime) -> list[Read]:
     list of Read
         They may overlap; the longest one is right.
     """
-    if language not in LANGUAGES:
+    if language not in LANGUAGES or not (_UNITS.intersection(text) or any(map(str.isdigit, text))):
         return []
     return list(_read(text, language, now))
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import regex
 
+from mlret.memory.text.word_lists import Patterns
+
 # Class -> its members.
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "quantity": ("all", "some", "most", "few", "only"),
@@ -46,7 +48,7 @@ def particles_of(text: str, language: str) -> frozenset[str] | None:
     if patterns is None:
         return None
     plain = text.replace("’", "'")
-    return frozenset(member for member, pattern in patterns.items() if pattern.search(plain))
+    return frozenset(member for member, words in patterns.items() if words.occur_in(plain))
 
 
 def opposed(first: frozenset[str], second: frozenset[str]) -> list[str]:
@@ -77,14 +79,14 @@ def _lists() -> dict[str, dict[str, str]]:
 
 
 @lru_cache(maxsize=64)
-def _patterns(language: str) -> dict[str, regex.Pattern[str]] | None:
+def _patterns(language: str) -> dict[str, Patterns] | None:
     if language not in _lists():
         return None
-    return {member: word_pattern(words, language) for member, words in _lists()[language].items()}
+    return {member: word_patterns(words, language) for member, words in _lists()[language].items()}
 
 
-def word_pattern(words: str, language: str) -> regex.Pattern[str]:
-    """Return the pattern of words in case-folded text of a language.
+def word_patterns(words: str, language: str) -> Patterns:
+    """Return the patterns of words in case-folded text of a language.
 
     Parameters
     ----------
@@ -96,9 +98,10 @@ def word_pattern(words: str, language: str) -> regex.Pattern[str]:
         Language code without script and country.
     """
     if language in _ANYWHERE:
-        return regex.compile("|".join(words.replace("_", r"\s?").split()))
-    escaped = "|".join(
+        return Patterns(words.replace("_", r"\s?").split())
+    escaped = [
         word if "(" in word else regex.escape(word).replace(r"_\*_", _GAP).replace(r"\*", r"\w*").replace("_", r"\s+")
-        for word in sorted(words.split(), key=len, reverse=True)
-    )
-    return regex.compile(rf"(?<!\w){_PREFIXES.get(language, '')}(?:{escaped})(?!\w)")
+        for word in words.split()
+    ]
+    prefix = _PREFIXES.get(language, "")
+    return Patterns(escaped, lambda word: rf"(?<!\w){prefix}(?:{word})(?!\w)")

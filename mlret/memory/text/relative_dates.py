@@ -11,9 +11,11 @@ from typing import Any
 
 import regex
 
-from mlret.data.languages import cldr_code
+from mlret.data.lazy_pattern import LazyPattern
+from mlret.memory.text.locale_data import locale_data
 from mlret.memory.text.number_words import number_words
 from mlret.memory.text.time_window import UNITS, Read, span_of
+from mlret.memory.text.word_lists import Names, needed_letters
 
 _RELATIVE = regex.compile(r"(?:in )?(?P<count>\d+|\\1) (?P<unit>[a-z]+)(?P<ago> ago)?")
 # Expressions that dateparser lacks or reads differently, with their meaning in dateparser's notation.
@@ -83,12 +85,17 @@ def relative_dates(text: str, language: str, now: datetime) -> list[Read]:
     now
         The present, with a time zone.
     """
+    patterns = _relative_patterns(language)
+    if not any(letters in text for letters, _, _ in patterns) and not any(
+        word in text for word in _MORE_NUMBERS.get(language, {})
+    ):
+        return []
     # Number words become digits; ``places`` maps positions back to the original text.
     plain, places = _in_digits(text, language)
     found: list[Read] = []
     has_digits = any(map(str.isdigit, plain))
-    for pattern, meaning in _relative_patterns(language):
-        if not has_digits and "\\1" in meaning:
+    for letters, pattern, meaning in patterns:
+        if letters not in plain or (not has_digits and "\\1" in meaning):
             continue
         for match in pattern.finditer(plain):
             relative = _RELATIVE.fullmatch(meaning)
@@ -104,15 +111,16 @@ def relative_dates(text: str, language: str, now: datetime) -> list[Read]:
 @lru_cache(maxsize=64)
 def year_phrases(language: str) -> dict[str, int]:
     """Return the phrases for this year and last year, case-folded, and how many years ago each is."""
-    given = _info(language).get("relative-type", {})
+    given = locale_data(language).get("relative-type", {})
     phrases = {name.casefold(): ago for ago in (0, 1) for name in given.get(f"{ago} year ago", [])}
     phrases |= {name.casefold(): 1 for name, meaning in _MORE.get(language, {}).items() if meaning == "1 year ago"}
     return {name: ago for name, ago in phrases.items() if len(name) > 2}
 
 
 @lru_cache(maxsize=64)
-def _relative_patterns(language: str) -> list[tuple[regex.Pattern[str], str]]:
-    info = _info(language)
+def _relative_patterns(language: str) -> list[tuple[str, LazyPattern, str]]:
+    """Return for each expression the letters that it needs, its pattern, and its meaning in dateparser's notation."""
+    info = locale_data(language)
     phrases: dict[str, str] = {}
     for meaning, expressions in info.get("relative-type", {}).items():
         for expression in expressions:
@@ -120,24 +128,26 @@ def _relative_patterns(language: str) -> list[tuple[regex.Pattern[str], str]]:
             if meaning.endswith("ago") or expression.casefold() not in phrases:
                 phrases[expression.casefold()] = meaning
     phrases |= _MORE.get(language, {})
-    bounds = ("", "") if language in _UNSPACED else (r"(?<!\w)", r"(?!\w)")
-    patterns = [
-        (regex.compile(bounds[0] + regex.escape(phrase) + bounds[1]), meaning) for phrase, meaning in phrases.items()
-    ]
+    before, after = ("", "") if language in _UNSPACED else (r"(?<!\w)", r"(?!\w)")
+    sources = [(regex.escape(phrase), meaning) for phrase, meaning in phrases.items()]
     for meaning, expressions in info.get("relative-type-regex", {}).items():
         for expression in expressions:
             # Abbreviations of one letter are too short to be trusted in running text.
             whole = regex.sub(r"\(\\d\+\+\[\.,\]\?\\d\*\+\)", r"(\\d{1,4})", expression.casefold())
             if "\\d{1,4}" in whole and not regex.search(r"(?:\)|\*)\s*\p{L}$|\) \p{L}$", whole):
-                patterns.append((regex.compile(bounds[0] + whole + bounds[1]), meaning))
-    patterns += [
-        (regex.compile(bounds[0] + expression + bounds[1]), f"\\1 {unit} ago")
+                sources.append((whole, meaning))
+    sources += [
+        (expression, f"\\1 {unit} ago")
         for expression, unit in [
             *_counted(info),
             *((one.casefold(), unit) for one, unit in _MORE_COUNTED.get(language, {}).items()),
         ]
     ]
-    return [(pattern, meaning) for pattern, meaning in patterns if _has_span(meaning)]
+    return [
+        (needed_letters(source), LazyPattern(before + source + after), meaning)
+        for source, meaning in sources
+        if _has_span(meaning)
+    ]
 
 
 def _counted(info: dict[str, Any]) -> list[tuple[str, str]]:
@@ -164,8 +174,6 @@ def _in_digits(text: str, language: str) -> tuple[str, list[int]]:
     if language == "zh":
         return text.translate(_ZH_NUMERALS), list(range(len(text) + 1))
     pattern, values = _number_pattern(language)
-    if pattern is None:
-        return text, list(range(len(text) + 1))
     parts, places, last = [], [], 0
     for match in pattern.finditer(text):
         parts += [text[last : match.start()], str(values.get(match[0], 1))]
@@ -175,18 +183,15 @@ def _in_digits(text: str, language: str) -> tuple[str, list[int]]:
 
 
 @lru_cache(maxsize=64)
-def _number_pattern(language: str) -> tuple[regex.Pattern[str] | None, dict[str, Any]]:
-    """Return the pattern of the number words of a language, ``None`` if none are known, and what each stands for."""
+def _number_pattern(language: str) -> tuple[regex.Pattern[str] | Names, dict[str, Any]]:
+    """Return the number words of a language as they are found in text, and what each stands for."""
     spelled = number_words(language)
     values: dict[str, Any] = {
         **(spelled[1] if spelled else {}),
         **_small_words(language),
         **_MORE_NUMBERS.get(language, {}),
     }
-    if not values:
-        return None, values
-    words = "|".join(regex.escape(word) for word in sorted(values, key=len, reverse=True))
-    return _JA_NUMERALS if language == "ja" else regex.compile(rf"(?<!\w)(?:{words})(?!\w)"), values
+    return _JA_NUMERALS if language == "ja" else Names(values, r"(?<!\w)", r"(?!\w)", whole=True), values
 
 
 @lru_cache(maxsize=64)
@@ -194,15 +199,7 @@ def _small_words(language: str) -> dict[str, int]:
     """Return articles and similar words that stand for a number: `a week ago`."""
     return {
         word.casefold(): int(number)
-        for one in _info(language).get("simplifications", [])
+        for one in locale_data(language).get("simplifications", [])
         for word, number in one.items()
         if word.isalpha() and str(number).isdecimal()
     }
-
-
-@lru_cache(maxsize=64)
-def _info(language: str) -> dict[str, Any]:
-    from dateparser.languages.loader import default_loader
-
-    found: dict[str, Any] = default_loader.get_locale(cldr_code(language)).info
-    return found

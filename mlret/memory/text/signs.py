@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import regex
 
+from mlret.memory.text.word_lists import Patterns, alternatives
+
 _CURRENCIES = {
     "$": r"dollars?|dólar(?:es)?|доллар\w*|долар\w*|डॉलर\w*|(?<=[\d万億千百十数米]\s?)ドル|달러|美元|đô\s?la"
     r"|đô|dola|\w*دولار\w*|dolar\w*|\w*דולר\w*",
@@ -88,8 +90,8 @@ def signs_of(text: str) -> frozenset[str]:
     for pair, sign in _DOUBLE.items():
         folded = folded.replace(pair, sign)
     found = set(_SIGNS.findall(folded))
-    found |= {sign for sign, pattern in _patterns(_CURRENCIES).items() if pattern.search(folded)}
-    if _percent().search(folded):
+    found |= {sign for sign, words in _currencies().items() if words.occur_in(folded)}
+    if _percent().occur_in(folded):
         found.add("%")
     if _BLOOD.search(text):
         found.add("negative blood group")
@@ -105,7 +107,7 @@ def units_of(text: str) -> frozenset[str]:
     folded = text.casefold()
     if not any(character.isdecimal() for character in folded):
         return frozenset()
-    return frozenset(unit for unit, pattern in _counted().items() if pattern.search(folded))
+    return frozenset(unit for unit, words in _counted().items() if words.occur_in(folded))
 
 
 def asks(text: str) -> bool:
@@ -118,23 +120,20 @@ def _whole(words: str) -> str:
     return rf"(?:(?<!\w)(?:{words})(?!\w)|(?=\d*{_UNSPACED})(?:{words}))"
 
 
-@lru_cache(maxsize=4)
-def _compiled(names: tuple[tuple[str, str], ...]) -> dict[str, regex.Pattern[str]]:
-    return {name: regex.compile(_whole(words)) for name, words in names}
-
-
-def _patterns(table: dict[str, str]) -> dict[str, regex.Pattern[str]]:
-    return _compiled(tuple(table.items()))
+@lru_cache(maxsize=1)
+def _currencies() -> dict[str, Patterns]:
+    return {sign: Patterns(alternatives(words), _whole) for sign, words in _CURRENCIES.items()}
 
 
 @lru_cache(maxsize=1)
-def _percent() -> regex.Pattern[str]:
-    return regex.compile(rf"(?:{_PERCENT})")
+def _percent() -> Patterns:
+    return Patterns(alternatives(_PERCENT))
 
 
 @lru_cache(maxsize=1)
-def _counted() -> dict[str, regex.Pattern[str]]:
-    return {
-        unit: regex.compile(rf"\d[\s-]?(?:(?:{words})(?!\w)|(?={_UNSPACED})(?:{words}))")
-        for unit, words in _UNITS.items()
-    }
+def _counted() -> dict[str, Patterns]:
+    return {unit: Patterns(alternatives(words), _after_number) for unit, words in _UNITS.items()}
+
+
+def _after_number(words: str) -> str:
+    return rf"\d[\s-]?(?:(?:{words})(?!\w)|(?={_UNSPACED})(?:{words}))"

@@ -30,6 +30,8 @@ from mlret.training.adaptation.settings import AdaptationSettings
 from mlret.training.adaptation.upper_layers import UpperLayers, add_unchanging_adapter
 from mlret.training.progress import Say
 from mlret.training.run import save_atomically
+from mlret.vocabulary.spelling import SpellingReport, set_tokenizer, spelled_tokenizer
+from mlret.vocabulary.target_model import retokenized
 
 _DEFAULT = AdaptationSettings()
 _REPORT = "report.json"
@@ -75,6 +77,11 @@ class AdaptationReport:
         How much the measurements are based on.
     before, after
         The measurements.
+    spelling
+        What spelling a script that the vocabulary lacks does to the text; ``None`` if it was switched off.
+    spelled
+        The measurements with it, before the training; ``None`` if there was nothing to spell. If they were worse than
+        before by more than one standard error, the encoder reads the script as before.
     helped
         Whether the adapted encoder is better by more than one standard error: in bitext accuracy if there are pairs,
         otherwise in context accuracy.
@@ -91,6 +98,8 @@ class AdaptationReport:
     after: Measured
     helped: bool
     minutes: float
+    spelling: SpellingReport | None = None
+    spelled: Measured | None = None
 
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
@@ -107,9 +116,19 @@ class AdaptationReport:
                 self.after.context,
             ),
         ]
+        if self.spelling is not None and self.spelled is not None:
+            lines.insert(1, str(self.spelling))
+            lines.insert(2, self._what_spelling_did(self.spelled))
         if self.before.bitext is not None and self.after.bitext is not None:
             lines.append(change(f"bitext accuracy on {self.pairs:,} pairs", self.before.bitext, self.after.bitext))
         return lines
+
+    def _what_spelling_did(self, spelled: Measured) -> str:
+        what, before, after = "context", self.before.context, spelled.context
+        if self.before.bitext is not None and spelled.bitext is not None:
+            what, before, after = "bitext", self.before.bitext, spelled.bitext
+        kept = "" if _keeps_spelling(self.before, spelled, self.held_out_sentences, self.pairs) else ": not kept"
+        return f"{what} accuracy with the spelling alone: {after:.1%} ({(after - before) * 100:+.1f} points){kept}"
 
 
 def adapt_to_language(
@@ -124,8 +143,10 @@ def adapt_to_language(
 ) -> AdaptationReport:
     """Adapt an encoder to a language by contrastive context prediction on ordered text in that language.
 
-    The adapters of the upper layers are trained; all other weights stay the same, and so do the vectors of all other
-    languages, bit for bit. A tenth of the documents is held out. The adapted encoder is written to ``output/model``
+    If the vocabulary lacks the script of the text, the tokenizer first spells it in Latin letters, unless the encoder
+    is worse so. Then the adapters of the upper layers are trained. All other weights stay the same, and so do the
+    vectors of all other languages, bit for bit, unless they are written in such a script. A tenth of the documents is
+    held out. The adapted encoder is written to ``output/model``
     only if it is better than the one before.
 
     Parameters
@@ -175,21 +196,15 @@ def adapt_to_language(
     train_rows, held_out = own.split(settings.seed, most=_MOST_HELD_OUT)
     train_rows = _used(own, train_rows, settings)
     say(f"text: {len(train_rows):,} sentences to train on, {len(held_out):,} held out")
-    rows = [*train_rows.tolist(), *held_out.tolist()]
-    states = dict(zip(rows, upper.lower(upper.token_ids([own.sentences[row] for row in rows])), strict=True))
-    pair_states = upper.lower(upper.token_ids([one for one, _ in translations])) if translations else []
-
-    def measured() -> Measured:
-        vectors = upper.encode([states[row] for row in held_out]).numpy()
-        bitext = None if targets is None else _bitext_accuracy(upper.encode(pair_states).numpy(), targets)
-        cosines = vectors @ vectors.T
-        mean = float(cosines[np.triu_indices(len(vectors), 1)].mean())
-        return Measured(_context_accuracy(vectors, own.document[held_out]), bitext, mean)
-
-    before = measured()
-    _check_order(own, held_out, upper.encode([states[row] for row in held_out]).numpy(), code)
+    measuring = _Measuring(upper, own, held_out, translations, targets)
+    before, spelling, spelled = measuring.measured(), None, None
+    if settings.spelling:
+        spelling, spelled = _spell(encoder.model, own, train_rows, measuring, before)
+        say(str(spelling))
+    _check_order(own, held_out, measuring.vectors(), code)
+    states = _states(upper, own, train_rows)
     _train(upper, own, train_rows, states, settings, output / _CHECKPOINT, say)
-    after = measured()
+    after = measuring.measured()
     report = AdaptationReport(
         code,
         len(train_rows),
@@ -200,12 +215,90 @@ def adapt_to_language(
         after,
         _is_better(before, after, len(held_out), len(translations)),
         (time.monotonic() - started) / 60,
+        spelling,
+        spelled,
     )
     if report.helped:
         save_atomically(encoder.model, output / "model")
     write_text_atomically(output / _REPORT, json.dumps(asdict(report), indent=1))
     (output / _CHECKPOINT).unlink(missing_ok=True)
     return report
+
+
+class _Measuring:
+    """Measures an encoder on held-out sentences and on pairs; keeps the states of the lower layers.
+
+    Parameters
+    ----------
+    upper
+        The layers above.
+    text, held_out
+        The text, and its held-out rows.
+    pairs
+        Sentences and their translations.
+    targets
+        The vectors of the translations; ``None`` without pairs.
+    """
+
+    def __init__(
+        self,
+        upper: UpperLayers,
+        text: OrderedText,
+        held_out: NDArray[np.int64],
+        pairs: Sequence[tuple[str, str]],
+        targets: NDArray[np.float32] | None,
+    ) -> None:
+        self._upper, self._text, self._rows, self._targets = upper, text, held_out, targets
+        self._sentences = [one for one, _ in pairs]
+        self.read()
+
+    def read(self) -> None:
+        """Compute the states of the lower layers with the tokenizer that the encoder has now."""
+        self._states = list(_states(self._upper, self._text, self._rows).values())
+        ids = self._upper.token_ids(self._sentences) if self._sentences else []
+        self._of_pairs = self._upper.lower(ids) if ids else []
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The number of held-out sentences and of pairs."""
+        return len(self._rows), len(self._sentences)
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Return the unit vectors of the held-out sentences."""
+        found: NDArray[np.float32] = self._upper.encode(self._states).numpy()
+        return found
+
+    def measured(self) -> Measured:
+        """Return the measurements with the weights that the encoder has now."""
+        vectors, bitext = self.vectors(), None
+        if self._targets is not None:
+            bitext = _bitext_accuracy(self._upper.encode(self._of_pairs).numpy(), self._targets)
+        cosines = vectors @ vectors.T
+        mean = float(cosines[np.triu_indices(len(vectors), 1)].mean())
+        return Measured(_context_accuracy(vectors, self._text.document[self._rows]), bitext, mean)
+
+
+def _states(upper: UpperLayers, text: OrderedText, rows: NDArray[np.int64]) -> dict[int, Tensor]:
+    """Return the states of the lower layers, by row."""
+    numbers = rows.tolist()
+    return dict(zip(numbers, upper.lower(upper.token_ids([text.sentences[row] for row in numbers])), strict=True))
+
+
+def _spell(
+    model: SentenceTransformer, text: OrderedText, rows: NDArray[np.int64], measuring: _Measuring, before: Measured
+) -> tuple[SpellingReport, Measured | None]:
+    """Let the tokenizer spell a script that it lacks, unless the encoder is worse so; changed in place."""
+    old = model.tokenizer
+    backend, report = spelled_tokenizer(old.backend_tokenizer, [text.sentences[row] for row in rows.tolist()])
+    if backend is None:
+        return report, None
+    set_tokenizer(model, retokenized(old, backend))
+    measuring.read()
+    spelled = measuring.measured()
+    if not _keeps_spelling(before, spelled, *measuring.sizes):
+        set_tokenizer(model, old)
+        measuring.read()
+    return report, spelled
 
 
 def _train(
@@ -324,6 +417,11 @@ def _is_better(before: Measured, after: Measured, held_out: int, pairs: int) -> 
     return after.context > before.context + _standard_error(before.context, held_out)
 
 
+def _keeps_spelling(before: Measured, spelled: Measured, held_out: int, pairs: int) -> bool:
+    """Whether the encoder is not better without spelling a script than with it, by more than one standard error."""
+    return not _is_better(spelled, before, held_out, pairs)
+
+
 def _standard_error(share: float, of: int) -> float:
     return math.sqrt(share * (1 - share) / of)
 
@@ -357,4 +455,6 @@ def _claim(
 
 def _stored(path: Path) -> AdaptationReport:
     values = json.loads(path.read_text(encoding="utf-8"))
-    return AdaptationReport(**values | {"before": Measured(**values["before"]), "after": Measured(**values["after"])})
+    kinds = {"before": Measured, "after": Measured, "spelled": Measured, "spelling": SpellingReport}
+    read = {name: kind(**values[name]) for name, kind in kinds.items() if values.get(name) is not None}
+    return AdaptationReport(**values | read)

@@ -50,7 +50,7 @@ class ContextLoss(nn.Module):
         self.head = ProjectionHead(dims, projection) if projection else None
         self.bank = MemoryBank(banks, bank, projection or dims)
         self._temperature = temperature
-        self._asymmetric = asymmetric_batch_norm
+        self.asymmetric = asymmetric_batch_norm
         self.accuracy = 0.0
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -95,7 +95,7 @@ class ContextLoss(nn.Module):
     def _project(self, centre: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         if self.head is None:
             return functional.normalize(centre, dim=-1), functional.normalize(context, dim=-1)
-        warm = int(self.steps) >= _WARMUP and self._asymmetric
+        warm = int(self.steps) >= _WARMUP and self.asymmetric
         even = int(self.steps) % 2 == 0
         return (
             self.head(centre, batch_statistics=even or not warm),

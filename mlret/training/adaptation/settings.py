@@ -26,4 +26,5 @@ class AdaptationSettings(BaseModel):
     keep: float = Field(1.0, ge=0, description="weight of staying near the vectors that the encoder gave before")
     dropout: bool = Field(True, description="the encoder's dropout is on in training")
     max_length: int = Field(128, ge=8, description="tokens of a sentence")
+    spelling: bool = Field(True, description="spell a script that the vocabulary lacks, unless the encoder is worse so")
     seed: int = Field(0, description="seed of the adapter, of the batches and of what is held out")

@@ -18,6 +18,7 @@ from mlret.encoders.light.unigram import UnigramTokenizer, trie_of
 from mlret.encoders.loading import BUNDLED
 from mlret.encoders.packing import packable, packed_tokenizer
 from mlret.errors import InputError
+from mlret.vocabulary.spelling import spelled_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,27 @@ def test_scores_with_many_digits_are_kept(tmp_path: Path) -> None:
     assert _written(content, tmp_path).encode("aa") == Tokenizer.from_str(json.dumps(content)).encode("aa").ids
 
 
+@given(st.text(st.sampled_from("abde ދިވެހްބ་ས\u0301ﬁ中"), max_size=20))
+@settings(max_examples=100)
+def test_ids_of_a_spelled_script_are_those_of_the_library(
+    spelled: tuple[UnigramTokenizer, Tokenizer], text: str
+) -> None:
+    own, library = spelled
+    assert own.encode(text) == library.encode(text).ids
+
+
+@pytest.fixture(scope="module")
+def spelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[UnigramTokenizer, Tokenizer]:
+    content = json.loads((BUNDLED / "tokenizer.json").read_text(encoding="utf-8"))
+    letters = [[letter, -5.0] for letter in "abcdefghijklmnopqrstuvwxyz中"]
+    specials = [["<s>", 0.0], ["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], ["▁", -1.0]]
+    content["model"]["vocab"] = [*specials, *letters, ["▁dhi", -6.0], ["ve", -4.0], ["▁s", -4.0]]
+    content["added_tokens"] = content["added_tokens"][:4]
+    library, _ = spelled_tokenizer(Tokenizer.from_str(json.dumps(content)), ["ދިވެހި", "བོད་སྐད"])
+    assert library is not None
+    return _written(json.loads(library.to_str()), tmp_path_factory.mktemp("spelled")), library
+
+
 def _written(content: dict[str, object], folder: Path) -> UnigramTokenizer:
     from safetensors.numpy import save_file
 
@@ -102,11 +124,24 @@ def _written(content: dict[str, object], folder: Path) -> UnigramTokenizer:
     return UnigramTokenizer(MappedTensors(folder / "a.safetensors"), **stated)
 
 
+def with_step(*replaced: str) -> dict[str, object]:
+    """Return the bundled normaliser with replacements, given as pairs of what is replaced and what by."""
+    steps = [
+        {"type": "Replace", "pattern": {"String": one}, "content": other}
+        for one, other in zip(replaced[::2], replaced[1::2], strict=True)
+    ]
+    spaces = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
+    return {"type": "Sequence", "normalizers": [{"type": "NFKC"}, *steps, spaces]}
+
+
 def test_other_tokenizers_are_not_packed() -> None:
     content = json.loads((BUNDLED / "tokenizer.json").read_text(encoding="utf-8"))
     assert packable(content)
     for change in (
         {"normalizer": None},
+        {"normalizer": {"type": "NFKC"}},
+        {"normalizer": with_step("a", "b", "b", "c")},
+        {"normalizer": with_step("ab", "c")},
         {"pre_tokenizer": {"type": "WhitespaceSplit"}},
         {"model": {"type": "BPE", "vocab": {}, "merges": []}},
         {"added_tokens": [content["added_tokens"][0] | {"lstrip": True}]},

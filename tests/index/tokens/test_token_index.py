@@ -107,7 +107,7 @@ def test_a_large_index_chooses_how_to_search_and_says_what_it_found(tmp_path: Pa
     made = Made()
     documents = named(made.documents(1500))
     queries = [made.query(documents[f"d{n}"]) for n in range(0, 1500, 50)]
-    with stored(tmp_path / "i", documents, bits=bits, recall=0.95) as index:
+    with stored(tmp_path / "i", documents, bits=bits, recall=0.95, seed=1) as index:
         before = index.info()
         index.compact()
         info = index.info()
