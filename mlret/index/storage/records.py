@@ -29,6 +29,8 @@ RECORDS = "records.db"
 _LAST_ROW = (
     "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)"
 )
+# What was written has been checked, so that white space around it need not be looked for.
+_metadata_of = json.JSONDecoder().raw_decode
 _CELLS = "SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({})"
 
 
@@ -200,7 +202,7 @@ class Records(Snapshots):
     def _document(self, row: int, crc: int, id: str, text: str, language: str | None, metadata: str) -> Document:
         self._check(row, crc, id, text, language, metadata)
         try:
-            return Document.stored(id, text, language, json.loads(metadata))
+            return Document.stored(id, text, language, _metadata_of(metadata)[0])
         except RecursionError as error:  # It was stored by a version that had no limit on nesting.
             raise MlretError(
                 f"{self.path}: the metadata of {id!r} is nested deeper than can be read from here; read it from a "

@@ -61,9 +61,15 @@ class Accelerator(ABC):
         The FAISS index.
     settings
         The settings of the search, such as ``nprobe`` and ``ef_search``.
+
+    Attributes
+    ----------
+    compares_vectors
+        Whether candidates are compared by the vectors of the segment themselves, and not by codes of them.
     """
 
     def __init__(self, index: Any, settings: IndexSettings) -> None:
+        self.compares_vectors = False
         self.index = index
         self.settings = settings
 
@@ -128,17 +134,22 @@ class Graph(Accelerator):
     and in files of earlier versions, it has int8 codes of its own.
     """
 
+    def __init__(self, index: Any, settings: IndexSettings) -> None:
+        super().__init__(index, settings)
+        self._unrestricted: dict[int, Any] = {}  # The parameters of a search of all vectors, by the candidates kept.
+
     def compare(self, matrix: Matrix) -> None:
         """Have the vectors of a matrix compared instead of the graph's own, which are freed."""
         own = faiss_module().downcast_index(self.index.storage) if self.has_vectors else None
         self._kept = matrix, storage_of(matrix)  # FAISS has only pointers to them.
         self.index.storage, self.index.own_fields = self._kept[1], False
+        self.compares_vectors = True
         if own is not None:
             own.this.own(True)
 
     @property
     def has_vectors(self) -> bool:
-        """Whether the graph has vectors of its own."""
+        """Whether the graph has vectors of its own, as it is read from a file or built."""
         return bool(self.index.own_fields)
 
     def write(self, path: Path) -> None:
@@ -147,7 +158,11 @@ class Graph(Accelerator):
 
     def _parameters(self, selector: Any, k: int, effort: float) -> Any:
         ef = max(k, int(self.settings.ef_search * effort))
-        return faiss_module().SearchParametersHNSW(efSearch=ef, **({} if selector is None else {"sel": selector}))
+        if selector is not None:
+            return faiss_module().SearchParametersHNSW(efSearch=ef, sel=selector)
+        if ef not in self._unrestricted:  # Making them takes as long as comparing a dozen vectors.
+            self._unrestricted[ef] = faiss_module().SearchParametersHNSW(efSearch=ef)
+        return self._unrestricted[ef]
 
 
 class _Binary(_Scan):
