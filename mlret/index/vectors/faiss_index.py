@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mlret.errors import MissingExtraError
 from mlret.index.settings import IndexSettings, SegmentKind
 from mlret.index.vectors.graph_level import fastest_graph_level
-from mlret.index.vectors.graph_storage import BUILT_OVER, shares_vectors, storage_of
+from mlret.index.vectors.graph_storage import shares_vectors, storage_of
 from mlret.index.vectors.rounding import Matrix
 
 Progress = Callable[[int], None]
@@ -289,7 +289,7 @@ def _factory(kind: SegmentKind, matrix: Matrix, settings: IndexSettings) -> str:
     rows, dims = matrix.shape
     cells = settings.cells(rows)
     return {
-        "hnsw": f"HNSW{settings.m}_{BUILT_OVER if shares_vectors(matrix) else 'SQ8'}",
+        "hnsw": f"HNSW{settings.m}_SQ8",
         "sq8": "SQ8",
         "fp16": "SQfp16",
         "ivf-flat": f"IVF{cells},Flat",

@@ -9,9 +9,6 @@ import numpy as np
 
 from mlret.index.vectors.rounding import Matrix
 
-# Built over vectors in float16, a graph takes less time than over int8 or float32, and is as good.
-BUILT_OVER = "SQfp16"
-
 
 def shares_vectors(matrix: Matrix) -> bool:
     """Return whether FAISS can compare the vectors of a matrix as they are stored: float32, and float16 on its own."""
