@@ -47,11 +47,13 @@ class FieldTable:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._known_as_numbered = False
 
     @property
     def numbered(self) -> bool:
-        """Whether names are numbered; another process may number them at any time."""
-        return _numbered(self._connection)
+        """Whether names are numbered; another process may number them at any time, after which they stay so."""
+        self._known_as_numbered = self._known_as_numbered or _numbered(self._connection)
+        return self._known_as_numbered
 
     def add(self, rows: Sequence[int], metadata: Sequence[Mapping[str, Any]]) -> None:
         """Add the fields of records.
@@ -68,8 +70,10 @@ class FieldTable:
             self._connection.executemany("INSERT INTO fields VALUES (?, ?, ?, ?)", some)
             return
         names = dict.fromkeys((key, kind) for key, kind, _, _ in some)
-        self._connection.executemany("INSERT OR IGNORE INTO field_names (key, kind) VALUES (?, ?)", names)
         numbers = self._numbers(names)
+        if new := [name for name in names if name not in numbers]:
+            self._connection.executemany("INSERT INTO field_names (key, kind) VALUES (?, ?)", new)
+            numbers |= self._numbers(new)
         self._connection.executemany(
             "INSERT INTO field_values VALUES (?, ?, ?)", [(numbers[key, kind], *cells) for key, kind, *cells in some]
         )
