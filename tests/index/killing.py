@@ -10,20 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from mlret.index.index import Index
-from mlret.index.storage import sealed
+from mlret.index.storage import blocks, sealed, vector_table
 from mlret.index.store import store
+from mlret.index.vectors import segments, writing
+from mlret.index.verify import verify_index
 from tests.index import damaging
 from tests.index.made import encoder, shrink
+from tests.index.test_manifest import Replayed
 
+# The modules that know how many rows share a checksum, and how many do so in these tests.
+OF_BLOCKS = (blocks, segments, writing)
+ROWS = 8
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__, "faiss"])
 
 
 def write_until_killed(folder: Path, steps: int, act: str) -> int:
-    """Compact an index in another process, after adding documents if ``act`` is ``add``, and return its exit code.
+    """Compact or repair an index in another process, and return its exit code.
 
-    It kills itself before or after a durable write: a file, the manifest, the transaction that follows it, or the
-    removal of files.
+    It kills itself before or after a durable write: a file, the manifest, the transaction that follows it, vectors in
+    the database, or the removal of files.
 
     Parameters
     ----------
@@ -32,7 +38,7 @@ def write_until_killed(folder: Path, steps: int, act: str) -> int:
     steps
         How many such moments it survives.
     act
-        ``add`` or ``compact``.
+        ``compact``; ``add``, to add documents first; or ``repair``, with an encoder.
     """
     process = _PROCESSES.Process(target=_write, args=(folder, steps, act))
     process.start()
@@ -60,13 +66,19 @@ def _write(folder: Path, steps: int, act: str) -> None:
         return call
 
     shrink()
+    for module in OF_BLOCKS:
+        module.ROWS = ROWS
     for owner, name in (
         (sealed, "write_atomically"),
         (store, "write_manifest"),
         (store, "settle"),
         (sealed.SealedFiles, "remove_all_but"),
+        (vector_table.VectorTable, "add"),
     ):
         setattr(owner, name, counted(getattr(owner, name)))
+    if act == "repair":
+        verify_index(folder, Replayed("test", 8, "cosine"), repair=True)
+        return
     with Index.open(folder, encoder()) as index:
         if act == "add":
             damaging.store(index, 80, 110)

@@ -17,14 +17,12 @@ import pytest
 from mlret.errors import Corrupt, InputError
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
-from mlret.index.storage import blocks
 from mlret.index.storage.lock import LOCK, WriterLock
 from mlret.index.store import compaction
-from mlret.index.vectors import segments, writing
 from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.verify import verify_index
 from tests.index.damaging import all_answers, documents, store
-from tests.index.killing import write_until_killed
+from tests.index.killing import OF_BLOCKS, ROWS, write_until_killed
 from tests.index.made import encoder, settings, shrink, vectors_of
 from tests.index.old.write_folders import answers
 from tests.index.test_manifest import Replayed
@@ -37,8 +35,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("segment_size", "bulk_size"):
         monkeypatch.setattr(CosineSpace, name, getattr(CosineSpace, name))
     shrink()
-    for module in (blocks, segments, writing):
-        monkeypatch.setattr(module, "ROWS", 8)
+    for module in OF_BLOCKS:
+        monkeypatch.setattr(module, "ROWS", ROWS)
 
 
 class Counting(Replayed):
@@ -284,6 +282,32 @@ def test_killed_at_any_step_of_sealing_nothing_is_lost(tmp_path: Path, act: str,
             index.compact()
         assert in_database(folder) == [] and all_answers(folder)["documents"] == found["documents"]
     assert steps > 10 and done == 0 and in_database(folder) == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("file", ["block", "rows", "accelerator"])
+def test_killed_at_any_step_of_repair_nothing_more_is_lost(tmp_path: Path, file: str) -> None:
+    begun = made(tmp_path / "begun", dtype="int8")
+    right, main = all_answers(begun), main_file(begun)
+    if file == "block":
+        blanked(main, 128 + 17 * 8, 128 + 17 * 8 + 5)
+    else:
+        [damaged] = begun.glob("vectors/*.faiss" if file == "accelerator" else f"vectors/{main.stem}.rows.npy")
+        damaged.write_bytes(b"torn")
+    killed = 0
+    for steps in range(100):
+        folder = tmp_path / "i"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(begun, folder)
+        done = write_until_killed(folder, steps, "repair")
+        if done == 0:
+            break
+        assert done == -signal.SIGKILL
+        killed += 1
+        assert all(problem.repaired for problem in verify_index(folder, Counting(), repair=True))
+        assert verify_index(folder) == [] and all_answers(folder) == right
+    assert done == 0 and killed > 10 and verify_index(folder) == [] and all_answers(folder) == right
+    assert not [row for row in in_database(folder) if row <= 40]
 
 
 @pytest.mark.parametrize("begun", ["new", "old"])
