@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -243,10 +244,21 @@ def delete(
 
 
 @app.command()
-def compact(path: IndexPath, as_json: Json = False) -> None:
-    """Merge segments, remove deleted documents from the disk, and build the FAISS index that suits the size."""
+def compact(
+    path: IndexPath,
+    low_priority: Annotated[
+        bool, typer.Option("--low-priority", help="Leave the processor to searches and other programs first (nice 19).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge segments, remove deleted documents from the disk, and build the FAISS index that suits the size.
+
+    It may be stopped by Ctrl-C at any time: what is done is kept, and the next compaction goes on from there.
+    """
     from mlret.index.index import Index
 
+    if low_priority:
+        os.nice(19)
     with Index.open(path) as index:
         before = index.info()
         with compaction_progress() as steps:

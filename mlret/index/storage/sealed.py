@@ -17,6 +17,8 @@ from mlret.errors import Corrupt, MlretError
 from mlret.index.storage.manifest import VECTORS, FileInfo
 
 _CHECKED = f"{VECTORS}/checked.json"
+# Files that are named after a sealed one, with this, belong to work on it that was begun, and stay as long as it does.
+BEGUN = ".begun"
 
 
 class TornFileError(Corrupt):
@@ -102,7 +104,7 @@ class SealedFiles:
         """Remove the files that the manifest does not list. Only the writer may call this."""
         listed = {info.file for info in infos} | {_CHECKED}
         for path in (self.folder / VECTORS).glob("*"):
-            if str(path.relative_to(self.folder)) not in listed:
+            if str(path.relative_to(self.folder)).partition(BEGUN)[0] not in listed:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
 

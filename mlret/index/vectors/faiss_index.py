@@ -7,7 +7,6 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import MissingExtraError
 from mlret.index.settings import IndexSettings, SegmentKind
+from mlret.index.vectors.begun_graph import BegunGraph
 from mlret.index.vectors.graph_level import fastest_graph_level
 from mlret.index.vectors.graph_storage import shares_vectors, storage_of
 from mlret.index.vectors.rounding import Matrix
@@ -25,6 +25,9 @@ from mlret.index.vectors.rounding import Matrix
 Progress = Callable[[int], None]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 _BLOCK = 16_384
+# A graph is built in about so many calls, between which progress is reported and an interrupt is noticed.
+_CALLS = 64
+_LEAST_BLOCK = 1_024
 
 
 def faiss_module() -> Any:
@@ -202,7 +205,12 @@ def signs(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def build_accelerator(
-    kind: SegmentKind, matrix: Matrix, settings: IndexSettings, *, progress: Progress | None = None
+    kind: SegmentKind,
+    matrix: Matrix,
+    settings: IndexSettings,
+    *,
+    progress: Progress | None = None,
+    begun: BegunGraph | None = None,
 ) -> Accelerator:
     """Build a FAISS index over the rows of a matrix, block by block.
 
@@ -216,21 +224,24 @@ def build_accelerator(
         The parameters. Training takes at most ``train_size * nlist`` rows, drawn with ``seed``.
     progress
         Called with the number of rows that are done.
+    begun
+        Where a graph is kept that takes minutes to build, and what a build which was stopped has left of it.
 
     Returns
     -------
     Accelerator
-        The built index.
+        The built index. A graph is built over int8 codes, which takes the least time and memory and gives as good
+        links, and then compares the vectors themselves.
     """
     if kind == "binary":
         return _build_binary(matrix, settings, progress)
-    faiss = faiss_module()
-    index = faiss.index_factory(matrix.shape[1], _factory(kind, matrix, settings), faiss.METRIC_INNER_PRODUCT)
     if kind == "hnsw":
-        index.hnsw.efConstruction = settings.ef_construction
-    if not index.is_trained:
-        index.train(_sample(matrix, settings))
-    with fastest_graph_level(matrix, _factory(kind, matrix, settings)) if kind == "hnsw" else nullcontext():
+        index = _built_graph(matrix, settings, progress, begun)
+    else:
+        faiss = faiss_module()
+        index = faiss.index_factory(matrix.shape[1], _factory(kind, matrix, settings), faiss.METRIC_INNER_PRODUCT)
+        if not index.is_trained:
+            index.train(_sample(matrix, settings))
         for start, block in _blocks(matrix):
             index.add(block)
             if progress is not None:
@@ -239,6 +250,25 @@ def build_accelerator(
     if isinstance(built, Graph) and shares_vectors(matrix):
         built.compare(matrix)
     return built
+
+
+def _built_graph(matrix: Matrix, settings: IndexSettings, progress: Progress | None, begun: BegunGraph | None) -> Any:
+    faiss, factory = faiss_module(), _factory("hnsw", matrix, settings)
+    index = None if begun is None else begun.read()
+    if index is None:
+        index = faiss.index_factory(matrix.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = settings.ef_construction
+        index.train(_sample(matrix, settings))
+    # FAISS prepares a lock for each vector that there is at each call, which therefore are few.
+    size = min(_BLOCK, max(_LEAST_BLOCK, len(matrix) // _CALLS))
+    with fastest_graph_level(matrix, factory):
+        for start, block in _blocks(matrix, index.ntotal, size):
+            index.add(block)
+            if progress is not None:
+                progress(start + len(block))
+            if begun is not None:
+                begun.keep(index)
+    return index
 
 
 def read_accelerator(kind: SegmentKind, path: Path, matrix: Matrix, settings: IndexSettings) -> Accelerator:
@@ -309,9 +339,10 @@ def _sample(matrix: Matrix, settings: IndexSettings) -> NDArray[np.float32]:
     return np.ascontiguousarray(matrix[np.sort(rows)])
 
 
-def _blocks(matrix: Matrix) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for start in range(0, len(matrix), _BLOCK):
-        yield start, np.ascontiguousarray(matrix[start : start + _BLOCK])
+def _blocks(matrix: Matrix, first: int = 0, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    size = size or _BLOCK
+    for start in range(first, len(matrix), size):
+        yield start, np.ascontiguousarray(matrix[start : start + size])
 
 
 def _build_binary(matrix: Matrix, settings: IndexSettings, progress: Progress | None) -> Accelerator:

@@ -14,6 +14,7 @@ from mlret.index.settings import Choice
 from mlret.index.storage.blocks import ROWS, sums_of
 from mlret.index.storage.manifest import AcceleratorInfo, SegmentInfo
 from mlret.index.storage.sealed import TornFileError, save_npy, write_npy
+from mlret.index.vectors.begun_graph import BegunGraph
 from mlret.index.vectors.faiss_index import Accelerator, Graph, build_accelerator
 from mlret.index.vectors.graph_storage import shares_vectors
 from mlret.index.vectors.rounding import Matrix, Rounded, dtype_of, part_of, rounded, scales_of
@@ -43,8 +44,11 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
         if choice.kind == "flat" or choice.kind == "probe":
             return info.model_copy(update={"accelerator": None})
         segment = open_segment(self.files, info, self.manifest)
-        built = build_accelerator(choice.kind, segment.matrix, self.manifest.settings, progress=progress)
-        return self._accelerated(info, choice, built)
+        begun = BegunGraph(self.files, info, self.manifest.settings)
+        built = build_accelerator(choice.kind, segment.matrix, self.manifest.settings, progress=progress, begun=begun)
+        info = self._accelerated(info, choice, built)
+        begun.remove()
+        return info
 
     def _accelerated(self, info: SegmentInfo, choice: Choice, built: Accelerator) -> SegmentInfo:
         sealed = self.files.seal(f"{self.name(info.first_row, info.last_row)}.{choice.kind}.faiss", built.write)
@@ -103,7 +107,7 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
             )
 
     def _fill(self, path: Path, blocks: Blocks, numbers: NDArray[np.int64], scales: NDArray[np.float32]) -> None:
-        done = 0
+        done, report = 0, self.counting("writing vectors", len(numbers))
 
         def codes() -> Iterator[NDArray[np.floating | np.int8]]:
             nonlocal done
@@ -111,6 +115,8 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
                 part = slice(done, done + len(rows))
                 numbers[part] = rows
                 done += len(rows)
+                if report is not None:
+                    report(done)
                 if isinstance(some, np.ndarray):
                     yield some
                     continue
