@@ -191,3 +191,40 @@ def test_graph_compares_the_vectors_of_the_segment_and_reads_one_with_its_own(dt
     assert isinstance(whole, Graph) and whole.has_vectors
     wide = faiss.SearchParametersHNSW(efSearch=IndexSettings().ef_search)
     assert np.array_equal(whole.search(queries, 10)[1], old.search(queries, 10, params=wide)[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_shards_find_what_an_undivided_index_finds(tmp_path: Path, dtype: Dtype) -> None:
+    vectors, queries = unit(1, 400), unit(2, 20)
+    documents = [{"id": f"d{n}", "text": f"text {n}", "lang": "en", "n": n % 7} for n in range(len(vectors))]
+    given_settings = IndexSettings(dtype=dtype)
+    for name, shards in (("one", None), ("many", 3)):
+        encoder = ExternalEncoder("test", DIMS)
+        with Index.create(tmp_path / name, encoder, settings=given_settings, shards=shards) as index:
+            index.add(documents[:350], vectors=vectors[:350])
+            index.compact()
+            index.add(documents[350:], vectors=vectors[350:])
+            index.delete([f"d{n}" for n in range(0, 400, 9)])
+    with Index.open(tmp_path / "one") as one, Index.open(tmp_path / "many") as many:
+        for where in (None, {"n": 3}, {"n": {"$gte": 1}}):
+            for query in queries:  # singly, for which all segments are compared together
+                assert many.search_vectors(query[None], 10, where=where) == one.search_vectors(
+                    query[None], 10, where=where
+                )
+            assert many.search_vectors(queries, 10, where=where) == one.search_vectors(queries, 10, where=where)
+        ids = [document.id for document in one.documents()]
+        assert np.array_equal(many.vectors(ids), one.vectors(ids))
+    assert verify_index(tmp_path / "many") == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 900), some=st.floats(0, 1), seed=st.integers(0, 99), dtype=st.sampled_from(DTYPES))
+def test_products_with_one_query_are_those_of_the_stored_vectors(
+    rows: int, some: float, seed: int, dtype: Dtype
+) -> None:
+    stored, [query] = rounded(unit(seed, rows), dtype), unit(seed + 1, 1)
+    among = np.flatnonzero(np.random.default_rng(seed).random(rows) < some)
+    right = as_floats(stored).astype(np.float64) @ query
+    search = CpuExact(stored)
+    assert np.abs(search.products(query) - right).max() < search.margin
+    assert np.abs(search.products(query, among) - right[among]).max(initial=0) < search.margin
