@@ -132,6 +132,8 @@ class SegmentOpener:
 def _way_out(folder: Path, manifest: Manifest, lost: int) -> str:
     """Return what to do about lost vectors, which are kept in their segment only."""
     them = f"{counted(lost, 'vector')} of it {'is' if lost == 1 else 'are'} lost"
+    if manifest.similarity == "maxsim":
+        them = f"the vectors that it has of {counted(lost, 'text')} are lost"
     if manifest.encoder.startswith(EXTERNAL):
         return (
             f"{them}, and mlret does not run {manifest.encoder!r} to make them again: restore {folder} from a copy, or "
