@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,6 +95,18 @@ def build(
     dims: Annotated[
         int | None, typer.Option(min=1, help="Keep this many dimensions (for encoders trained with Matryoshka).")
     ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype", help="Store vectors in float32, float16, or int8 with a scale for each. Default: float32."
+        ),
+    ] = None,
+    copies: Annotated[
+        int | None,
+        typer.Option(
+            "--copies", min=1, max=2, help="2 keeps vectors twice, for --vectors that cannot be made again. Default: 1."
+        ),
+    ] = None,
     lexical: Annotated[
         bool,
         typer.Option("--lexical", help="Index character n-grams too, for hybrid search (names, numbers, rare words)."),
@@ -149,6 +162,7 @@ def build(
 
     changes = {"kind": kind, "dims": dims, "lexical": lexical or None, "bits": bits, "pooling": pooling}
     changes |= {"passages": passages, "passage_tokens": passage_tokens, "passage_overlap": passage_overlap}
+    changes |= {"dtype": dtype, "copies": copies}
     settings = _settings(recipe, changes)
     vectors = _load_vectors(adding.vectors, adding.lengths)
     encoder = _external(external, vectors, adding.model)
@@ -230,10 +244,21 @@ def delete(
 
 
 @app.command()
-def compact(path: IndexPath, as_json: Json = False) -> None:
-    """Merge segments, remove deleted documents from the disk, and build the FAISS index that suits the size."""
+def compact(
+    path: IndexPath,
+    low_priority: Annotated[
+        bool, typer.Option("--low-priority", help="Leave the processor to searches and other programs first (nice 19).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge segments, remove deleted documents from the disk, and build the FAISS index that suits the size.
+
+    It may be stopped by Ctrl-C at any time: what is done is kept, and the next compaction goes on from there.
+    """
     from mlret.index.index import Index
 
+    if low_priority:
+        os.nice(19)
     with Index.open(path) as index:
         before = index.info()
         with compaction_progress() as steps:

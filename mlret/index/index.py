@@ -21,14 +21,14 @@ from mlret.index.ingest import Adding, Existing
 from mlret.index.queries import check_filters, check_ids, check_k, check_queries, encoded, encoded_if_possible
 from mlret.index.reranking import CANDIDATES, Reranker, as_reranker, reranked
 from mlret.index.search import Mode, Query, check_lexical, check_mode, retrieve
-from mlret.index.settings import Choice, IndexSettings, changes_passages, check_settings
+from mlret.index.settings import Choice, IndexSettings, check_settings
 from mlret.index.sharding.creating import create_shards
 from mlret.index.sharding.gathering import Shards
 from mlret.index.sharding.local_shards import LocalShards
 from mlret.index.sharding.one_shard import OneShard
 from mlret.index.sharding.shard import Restriction
 from mlret.index.sharding.shards_manifest import check_shards, has_shards, manifest_of
-from mlret.index.storage.manifest import FORMAT_VERSION, PASSAGES_FORMAT, Manifest, has_manifest
+from mlret.index.storage.manifest import Manifest, has_manifest
 from mlret.index.store.new_folder import check_vacant, create_folder
 from mlret.index.store.store import Store
 from mlret.index.store.stored_encoder import check_fingerprint, reference_of
@@ -154,7 +154,6 @@ class Index:
                 f"the settings keep {counted(settings.dims, 'dimension')}, but {encoder.name} gives {encoder.dims}"
             )
         manifest = Manifest(
-            format_version=PASSAGES_FORMAT if changes_passages(settings) else FORMAT_VERSION,
             kind=kind,
             encoder=reference_of(encoder),
             fingerprint=encoder.fingerprint,
@@ -179,8 +178,8 @@ class Index:
     ) -> Index:
         """Open an existing index.
 
-        Missing or truncated vector files are rebuilt from the records; a warning is written to the logger
-        ``mlret.index``.
+        Damaged vector files are written again if none of their vectors is lost: from their intact blocks, and from the
+        second copies of an index that keeps them. A warning is written to the logger ``mlret.index``.
 
         Parameters
         ----------
@@ -208,8 +207,9 @@ class Index:
             If ``path`` holds no index, or one of another kind or format.
         FingerprintError
             If the index was built with another encoder.
-        MlretError
-            If the records are missing or damaged.
+        Corrupt
+            If the records or vectors are missing or damaged. The message names the command that encodes the texts of
+            lost vectors again.
 
         Examples
         --------

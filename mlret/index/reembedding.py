@@ -42,7 +42,7 @@ from mlret.index.sharding.shards_manifest import (
 )
 from mlret.index.storage.creation import start_over
 from mlret.index.storage.lock import LOCK, WriterLock
-from mlret.index.storage.manifest import VECTORS, Manifest, read_manifest, write_manifest, written_of
+from mlret.index.storage.manifest import FORMAT_VERSION, VECTORS, Manifest, read_manifest, write_manifest, written_of
 from mlret.index.storage.passages import BYTES, Spans
 from mlret.index.storage.records import RECORDS, Records
 from mlret.index.storage.unread import Note, carry_notes, write_notes
@@ -251,6 +251,7 @@ def _manifest_with(manifest: Manifest, encoder: AnyEncoder) -> Manifest:
     if settings.dims is not None and settings.dims > encoder.dims:
         raise InputError(f"the index keeps {settings.dims} dimensions, but {encoder.name} gives {encoder.dims}")
     changed: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
         "encoder": reference_of(encoder),
         "fingerprint": encoder.fingerprint,
         "dims": settings.dims or encoder.dims,

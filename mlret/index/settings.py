@@ -16,11 +16,10 @@ SegmentKind = Literal["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "sq8", "f
 KINDS: tuple[SegmentKind, ...] = get_args(SegmentKind)
 # "probe" is for indexes with a vector for each token.
 Kind = Literal[SegmentKind, "probe"]
+Dtype = Literal["float32", "float16", "int8"]
 
-# Settings that manifests of format 3 do not have.
 # True and False are read, too, and written as the first and the last.
 _PASSAGES = {"anyOf": [{"enum": ["cut", "warn", "refuse"], "type": "string"}, {"type": "boolean"}]}
-_OF_PASSAGES = ("passages", "passage_tokens", "passage_overlap")
 
 # Building a graph over fewer vectors takes longer than most of their indexes are searched. Of more vectors, those that
 # are compared with a query within a few milliseconds on this machine need no graph either.
@@ -87,6 +86,12 @@ class IndexSettings(BaseModel):
     )
     passage_tokens: int = Field(256, ge=16, description="tokens of a passage, at most")
     passage_overlap: int = Field(32, ge=0, description="tokens of a passage that the next one repeats, at most")
+    dtype: Dtype = Field(
+        "float32", description="how vectors are stored: float32, float16, or int8 with a scale for each (one per text)"
+    )
+    copies: Literal[1, 2] = Field(
+        1, description="2 keeps vectors in the database as well, for those that cannot be encoded again (one per text)"
+    )
 
     @field_validator("passages", mode="before")
     @classmethod
@@ -147,6 +152,10 @@ def check_settings(settings: IndexSettings, similarity: str) -> None:
             f"kind {settings.kind!r} is for one vector per text; an index with a vector for each token is auto, flat "
             "(all documents are compared) or probe"
         )
+    if similarity == "maxsim" and (settings.dtype, settings.copies) != ("float32", 1):
+        raise InputError(
+            "dtype and copies are for one vector per text; how many bits a token takes is said by bits (16 for float16)"
+        )
     if similarity == "cosine" and settings.kind == "probe":
         raise InputError("kind 'probe' needs an encoder with a vector for each token; this one gives one per text")
 
@@ -194,7 +203,7 @@ def choose_kind(
     if seconds < _QUICK:
         why = f"comparing with all is exact and takes {1000 * seconds:.1f} ms on this machine"
         return Choice("flat", f"{rows:,} vectors of {dims} dimensions: {why}")
-    return Choice("hnsw", f"{have}: a graph over int8 codes, which compares the fewest for what it finds")
+    return Choice("hnsw", f"{have}: a graph of neighbours, which compares the fewest for what it finds")
 
 
 def read_index_recipe(path: Path) -> IndexRecipe:
@@ -265,16 +274,3 @@ def _first(error: ValidationError) -> str:
     known = ", ".join(IndexSettings.model_fields)
     fix = f"the settings are {known}" if found["type"] == "extra_forbidden" else "fix this key"
     return f"{key}: {found['msg']}; {fix}"
-
-
-def changes_passages(settings: IndexSettings) -> bool:
-    """Return whether what settings say of passages differs from the default, on which the manifest's format depends."""
-    return any(getattr(settings, name) != IndexSettings.model_fields[name].default for name in _OF_PASSAGES)
-
-
-def written_settings(settings: IndexSettings) -> dict[str, Any]:
-    """Return settings as a manifest holds them: without those of passages if all of these are the default."""
-    content = settings.model_dump(mode="json")
-    if changes_passages(settings):
-        return content
-    return {name: value for name, value in content.items() if name not in _OF_PASSAGES}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +29,10 @@ from mlret.index.storage.records import RECORDS, Records
 from mlret.index.storage.sealed import SealedFiles, TornFileError
 from mlret.index.storage.vector_table import VectorTable
 from mlret.index.store.opening import space_of
+from mlret.index.store.salvage import Salvage
 from mlret.index.store.store import Store
 from mlret.index.store.stored_encoder import encoder_of
-from mlret.index.vectors.segments import Rows
+from mlret.index.vectors.segments import Rows, map_array
 from mlret.index.vectors.space import AnySealer, AnySpace, Joined
 from mlret.wording import counted
 
@@ -54,11 +56,11 @@ def verify_index(
         needed.
     repair
         Rebuild what can be rebuilt: the manifest from its copy in the database, or the copy from the manifest; the list
-        of removed rows, the counters, the filterable metadata and the lexical index from the records; vector files and
-        accelerators from the database; and damaged vectors from their texts, as well as token files, of which the
-        database has no copy. Documents whose passages are damaged are cut and encoded again. The records themselves
-        exist only once, so damaged records are only reported. In an index that is divided, this is done in each shard,
-        what an interrupted resharding left is removed, and the manifest of the shards is written again.
+        of removed rows, the counters, the filterable metadata and the lexical index from the records; vector files from
+        their intact blocks, from what the database has of the others, and by encoding the texts of what is lost; and
+        accelerators from the vectors. Documents whose passages are damaged are cut and encoded again. The records
+        themselves exist only once, so damaged records are only reported. In an index that is divided, this is done in
+        each shard, what an interrupted resharding left is removed, and the manifest of the shards is written again.
     say
         Called with the name of what is being checked.
 
@@ -105,8 +107,9 @@ def _folder(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, s
     with closing(Records(path / RECORDS, lexical=lexical, lenient=True)) as records:
         if not records.counters_damaged:
             upgrade(path, records)
-        first_vector = 1 if space.keeps_vectors else found.manifest.last_sealed_row + 1
-        look = damage.damage_of(records, VectorTable(records, space.blobs), first_vector=first_vector)
+        alone = [(info.first_row, info.last_row) for info in found.manifest.segments if space.stands_alone(info)]
+        sealed = _sealed_rows(space.files, found.manifest)
+        look = damage.damage_of(records, VectorTable(records, space.blobs), elsewhere=alone, sealed=sealed)
         problems += _database(path, records, look, found, repair)
     if look.passages:
         problems.append(
@@ -120,11 +123,20 @@ def _folder(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool, s
         return problems
     if look.vectors:
         if repair:
-            _vectors_again(path, encoder, look.vectors)
+            _vectors_again(path, found.manifest, encoder, look.vectors)
         problems.append(Problem(RECORDS, f"{counted(len(look.vectors), 'damaged vector')}", repaired=repair))
         if not repair:
             return problems  # Segments are compared with the vectors in the database.
     return problems + list(_segments(path, encoder, repair, say))
+
+
+def _sealed_rows(files: SealedFiles, manifest: Manifest) -> NDArray[np.int64]:
+    """Return the rows that have a vector in a segment whose list of rows is intact, in ascending order."""
+    found = [np.empty(0, dtype=np.int64)]
+    for info in manifest.segments:
+        with suppress(TornFileError):
+            found.append(map_array(files, info.numbers, (info.rows,), np.int64))
+    return np.concatenate(found)
 
 
 def _database(path: Path, records: Records, look: damage.Damage, found: Found, repair: bool) -> Iterator[Problem]:
@@ -133,11 +145,11 @@ def _database(path: Path, records: Records, look: damage.Damage, found: Found, r
     if look.pages:
         return
     lost = records.counter("changes") < found.noted
-    broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, look.removed, lost]
+    broken = [look.fields, look.lexical, look.counters, look.orphans, look.tombstones, look.removed, look.strays, lost]
     if repair and any(broken) and not records.writable:
         raise read_only(path / RECORDS)
     yield from (Problem(RECORDS, f"the record {id!r} is damaged", repairable=False) for _, id in look.records)
-    if look.tombstones or look.removed or look.counters or lost:
+    if look.tombstones or look.removed or look.counters or look.strays or lost:
         yield from _counts(path, records, look, found, repair, lost=lost)
     if look.orphans:
         if repair:
@@ -160,9 +172,9 @@ def _counts(
     if repair:
         with WriterLock(path / LOCK):
             records.snapshot()
-            kept = np.setdiff1d(records.tombstones.read(checked=False), records.numbers("SELECT row FROM records"))
+            kept = np.setdiff1d(records.tombstones.read(checked=False), records.rows(1, records.last_row()))
             kept = kept[(kept > 0) & (kept <= records.last_row())]
-            damage.recount(records, kept, found.noted)
+            damage.recount(records, np.union1d(kept, look.strays).astype(np.int64), found.noted)
     if look.tombstones:
         what = f"{len(look.tombstones)} records are listed as removed, so that searches do not find them"
         yield Problem(RECORDS, what, repaired=repair)
@@ -180,7 +192,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
     manifest = read_manifest(path)
     space = space_of(SealedFiles(path), manifest)
     torn: set[str] = set()  # The main files of segments that must be rebuilt.
-    lost: list[tuple[int, int]] = []  # The rows of those segments of which the database has no vectors.
+    lost: list[int] = []  # The rows whose vectors are neither in an intact block nor in the database.
     with closing(Records(path / RECORDS, lexical=manifest.settings.lexical)) as records:
         table = VectorTable(records, space.blobs)
         tombstones = records.tombstones.read()
@@ -199,7 +211,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
                 _compare(space, records, table, segment, tombstones)
             except TornFileError as error:
                 torn.add(info.main.file)
-                lost += [] if space.keeps_vectors else [(info.first_row, info.last_row)]
+                lost += Salvage(space, records, table, info).lost()
                 yield Problem(info.main.file, str(error), repaired=repair)
                 continue
             try:
@@ -209,7 +221,8 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
                 yield Problem(info.main.file, str(error), repaired=repair)
         uncovered = _uncovered(table, manifest)
         if uncovered:
-            lost += [] if space.keeps_vectors else uncovered
+            rows = [row for part in uncovered for row in records.rows(*part).tolist()]
+            lost += sorted(set(rows) - set(table.of(rows)))
             yield Problem(RECORDS, f"the rows {uncovered} are in no vector file", repaired=repair)
         if repair and lost:
             say("encoding texts whose vectors are lost")
@@ -217,7 +230,7 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
     if (torn or uncovered) and repair:
         say("rebuilding damaged files")
         with Index.open(path, kind=manifest.kind) as index:
-            _build_again(index, torn, uncovered)
+            _build_again(index, [info for info in manifest.segments if info.main.file in torn], uncovered)
 
 
 def _unaccounted(
@@ -254,7 +267,7 @@ def _compare(
     there = records.rows(info.first_row, info.last_row)
     if not np.array_equal(alive, there):
         raise TornFileError(f"{info.main.file} has {len(alive)} vectors of {len(there)} records")
-    if space.keeps_vectors:
+    if not space.stands_alone(info):
         for rows, vectors in table.batches(info.first_row, info.last_row):
             sealed = space.taken_out(segment, segment.positions_of(rows))
             if not np.array_equal(np.asarray(sealed), np.asarray(vectors)):
@@ -267,35 +280,44 @@ def _encode_again(
     records: Records,
     table: VectorTable[Joined],
     encoder: AnyEncoder | str | Path | None,
-    ranges: Sequence[tuple[int, int]],
+    rows: Sequence[int],
 ) -> None:
-    """Encode the texts of records again, and put their vectors back into the database."""
+    """Encode the texts of some rows again, and put their vectors back into the database."""
     space = space_of(SealedFiles(path), manifest)
     if encoder is None:
         encoder = encoder_of(path, manifest)
     loaded = encoder if isinstance(encoder, Encoder | TokenEncoder) else load_any_encoder(encoder)
-    for first, last in ranges:
-        rows = records.rows(first, last).tolist()
-        for start in range(0, len(rows), _BATCH):
-            some = rows[start : start + _BATCH]
-            vectors = _encoded(space, records, loaded, manifest, some)
-            with records.transaction():
-                table.add(some, vectors)
+    for start in range(0, len(rows), _BATCH):
+        some = rows[start : start + _BATCH]
+        vectors = _encoded(space, records, loaded, manifest, some)
+        with records.transaction():
+            table.add(some, vectors)
 
 
-def _vectors_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
-    """Replace damaged vectors by those of their sealed segment, or by encoding their texts again."""
-    with Index.open(path, encoder, kind=read_manifest(path).kind) as index:
-        store = index.store
-        with store.writing():
-            for start in range(0, len(rows), _BATCH):
-                found = store.sealed_vectors(rows[start : start + _BATCH])
-                lost = [row for row in rows[start : start + _BATCH] if row not in found]
-                if lost:
-                    vectors = _encoded(store.space, store.records, index.encoder, store.manifest, lost)
-                    found |= dict(zip(lost, vectors, strict=True))
-                with store.records.transaction():
-                    store.vectors.add(found, found.values())
+def _vectors_again(path: Path, manifest: Manifest, encoder: AnyEncoder | str | Path | None, rows: list[int]) -> None:
+    """Replace damaged vectors of the database by those of a segment, or by encoding their texts again."""
+    space = space_of(SealedFiles(path), manifest)
+    with closing(Records(path / RECORDS)) as records, WriterLock(path / LOCK):
+        records.snapshot()
+        table = VectorTable(records, space.blobs)
+        found = _sealed_vectors(space, manifest, np.array(rows, dtype=np.int64))
+        with records.transaction():
+            table.add(found, found.values())
+        if lost := [row for row in rows if row not in found]:
+            _encode_again(path, manifest, records, table, encoder, lost)
+
+
+def _sealed_vectors(space: AnySpace, manifest: Manifest, rows: NDArray[np.int64]) -> dict[int, NDArray[Any]]:
+    """Return the vectors of those rows that are in intact segments."""
+    found: dict[int, NDArray[Any]] = {}
+    with suppress(TornFileError):
+        space.load(manifest)
+    for info in manifest.segments:
+        with suppress(TornFileError):
+            segment = space.open(info)
+            positions = segment.positions_of(rows)
+            found |= dict(zip(segment.numbers[positions].tolist(), space.taken_out(segment, positions), strict=True))
+    return found
 
 
 def _encoded(space: AnySpace, records: Records, encoder: AnyEncoder, manifest: Manifest, rows: Sequence[int]) -> Joined:
@@ -320,17 +342,20 @@ def _cut_again(path: Path, encoder: AnyEncoder | str | Path | None, rows: list[i
             store.append(documents, vectors, list(stored), spans=spans)
 
 
-def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, int]]) -> None:
-    """Rewrite damaged segments, and seal rows that no segment covers."""
+def _build_again(index: Index, torn: Sequence[AnySegmentInfo], uncovered: Sequence[tuple[int, int]]) -> None:
+    """Rewrite damaged segments with their accelerators, and seal rows that no segment covers."""
     store: Store = index.store
+    before = {(info.first_row, info.last_row): info for info in torn}
     with store.writing():
         sealer = store.sealer()
         infos: list[AnySegmentInfo | None] = [sealer.from_records(*part) for part in uncovered]
         for info in store.manifest.segments:
             fresh: AnySegmentInfo | None = info
-            if info.main.file in torn:
-                fresh = _sealed_again(store, sealer, info)
-                if fresh is not None and info.why:
+            old = before.get((info.first_row, info.last_row))
+            if old is not None:
+                # It may have been rewritten when the index was opened, without its accelerator.
+                fresh = _sealed_again(store, sealer, info) if info == old else info
+                if fresh is not None and old.why:
                     fresh = sealer.accelerate(fresh, store.space.choose(fresh.size))
             infos.append(fresh)
         found = sorted((info for info in infos if info is not None), key=lambda info: info.first_row)
@@ -338,12 +363,14 @@ def _build_again(index: Index, torn: set[str], uncovered: Sequence[tuple[int, in
 
 
 def _sealed_again(store: Store, sealer: AnySealer, info: AnySegmentInfo) -> AnySegmentInfo | None:
-    """Seal the rows of a segment again: from the database if it has the vectors, else from the segment itself.
+    """Seal the rows of a segment again: from what was salvaged, from the database, or from the segment itself.
 
-    In the latter case only the accelerator of the segment is damaged.
+    In the last case only the accelerator of the segment is damaged.
     """
     segment = next(segment for segment in store.segments if segment.info == info)
-    if store.space.keeps_vectors or segment.torn:
+    if segment.torn:
+        return sealer.rewrite(segment)
+    if not store.space.stands_alone(info):
         return sealer.from_records(info.first_row, info.last_row)
     # Leave removed rows out, because nothing records their removal any more once there is a new segment.
     return sealer.merge([segment], store.records.tombstones.read())

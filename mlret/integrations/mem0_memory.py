@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from mlret.encoders.multi_vector import AnyEncoder
-from mlret.index.filtering.fields import has_field
+from mlret.index.filtering.field_table import has_field
 from mlret.integrations.mem0_answers import created_at, history_of, item_of
 from mlret.integrations.mem0_requests import (
     CREATED,

@@ -161,7 +161,7 @@ def test_a_graph_is_built_where_comparing_all_is_slow_and_then_kept(
     monkeypatch.setattr(cosine, "seconds_per_value", lambda: 0.0)
     with Index.open(tmp_path / "hnsw") as index:
         [choice] = index.compact()
-        assert choice.kind == index.store.segments[0].kind == "hnsw" and "a graph over int8 codes" in choice.why
+        assert choice.kind == index.store.segments[0].kind == "hnsw" and "a graph of neighbours" in choice.why
 
 
 def test_a_graph_is_built_with_the_fastest_level_and_the_level_of_before_returns(
@@ -177,7 +177,7 @@ def test_a_graph_is_built_with_the_fastest_level_and_the_level_of_before_returns
     seen = []
     built = build_accelerator("hnsw", matrix, SETTINGS, progress=lambda _: seen.append(config.get_level()))
     assert built.index.ntotal == len(matrix) and config.get_level() == before
-    assert seen == [fastest] or not config.is_simd_level_available(faiss_index.faiss_module().SIMDLevel_AVX512)
+    assert set(seen) == {fastest} or not config.is_simd_level_available(faiss_index.faiss_module().SIMDLevel_AVX512)
 
 
 def test_the_fastest_level_is_one_that_the_processor_has(matrix: NDArray[np.float32]) -> None:
@@ -187,6 +187,6 @@ def test_the_fastest_level_is_one_that_the_processor_has(matrix: NDArray[np.floa
     before = faiss.SIMDConfig.get_level()
     levels = [faiss.SIMDLevel_NONE, before]
     try:
-        assert graph_level._fastest(faiss, levels, matrix[:64], 16) in levels
+        assert graph_level._fastest(faiss, levels, matrix[:64], "HNSW16_SQfp16") in levels
     finally:
         faiss.SIMDConfig.set_level(before)

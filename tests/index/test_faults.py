@@ -95,11 +95,11 @@ def is_right(folder: Path) -> bool:
 class Replayed(ExternalEncoder):
     """An encoder that returns the vectors that were stored with the texts."""
 
-    def __init__(self) -> None:
-        super().__init__("test", DIMS, "maxsim")
+    def __init__(self, similarity: Similarity) -> None:
+        super().__init__("test", DIMS, similarity)
 
     def encode_document(self, texts: Any, *, language: Any = None) -> Any:
-        return vectors_of(texts, "maxsim")
+        return vectors_of(texts, self.similarity)
 
 
 def files(folder: Path) -> Iterator[Path]:
@@ -137,7 +137,7 @@ def test_damage_to_any_file_is_answered_rightly_or_reported(
                 assert str(copy) in str(error)
             assert right, name
             if "vectors" in name.parts:  # everything that can be rebuilt is rebuilt
-                verify_index(copy, Replayed() if similarity == "maxsim" else None, repair=True)
+                verify_index(copy, Replayed(similarity), repair=True)
                 assert verify_index(copy) == [] and is_right(copy)
             shutil.rmtree(copy)
 
@@ -152,12 +152,13 @@ def test_flipped_bytes_of_the_database_are_found_by_verify(folder: Path) -> None
         assert any(id in problem.what and not problem.repairable for problem in problems)
         with Index.open(folder) as index, pytest.raises(MlretError, match="is damaged; restore"):
             index.get(id)
-    vector = vector_of(TEXTS["doc-7"]).tobytes()
+    vector = vector_of(TEXTS["doc-145"]).tobytes()  # in no segment
     where = content.index(vector)
     database.write_bytes(content[:where] + bytes([content[where] ^ 1]) + content[where + 1 :])
     assert [problem.what for problem in verify_index(folder)] == ["1 damaged vector"]
-    verify_index(folder, repair=True)  # from the sealed segment, bit for bit
+    verify_index(folder, Replayed("cosine"), repair=True)
     assert verify_index(folder) == [] and is_right(folder)
+    assert vector_of(TEXTS["doc-7"]).tobytes() not in content  # it stands in its segment alone
 
 
 # Python ignores SIGXFSZ, so a write beyond the limit fails as on a full disk.

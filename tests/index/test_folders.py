@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mlret.cli.main import app
-from mlret.errors import InputError, MlretError
+from mlret.errors import Corrupt, InputError, MlretError
 from mlret.index.index import Index
 from mlret.index.sqlite import database
 from mlret.index.verify import verify_index
@@ -25,6 +25,7 @@ from mlret.memory.memory import Memory
 from tests.index.damaging import all_answers, store
 from tests.index.made import SIMILARITIES, encoder, settings, vector_of
 from tests.index.old.write_folders import memory_answers
+from tests.index.test_manifest import Replayed
 from tests.index.test_migration import ANSWERS, answers_as_json, unpacked, version
 from tests.memory.made import add, open_memory
 
@@ -254,8 +255,12 @@ def test_what_is_missing_from_a_folder_is_named(tmp_path: Path) -> None:
         Index.open(folder)
     database_file.rmdir()
     database_file.write_bytes(content)
+    right = all_answers(folder)
     shutil.rmtree(folder / "vectors")
-    assert len(all_answers(folder)["documents"]) == 49
+    with pytest.raises(Corrupt, match=r"npy is missing; 39 vectors of it are lost, and mlret does not run 'external:"):
+        Index.open(folder)
+    assert all(problem.repaired for problem in verify_index(folder, Replayed("test", 8, "cosine"), repair=True))
+    assert all_answers(folder) == right and len(right["documents"]) == 49
     (tmp_path / "file").write_text("text")
     for act in (Index.open, verify_index, lambda path: Memory.open(path, encoder())):
         with pytest.raises(InputError, match=r"file (is a file|already exists)"):

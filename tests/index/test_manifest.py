@@ -34,8 +34,9 @@ class Replayed(ExternalEncoder):
         return vectors_of(texts, self.similarity)
 
 
-def made(folder: Path, similarity: Similarity = "cosine", *, documents: int = 40) -> Path:
-    with Index.create(folder, encoder(similarity), settings=settings(similarity)) as index:
+def made(folder: Path, similarity: Similarity = "cosine", *, documents: int = 40, copies: int = 1) -> Path:
+    changed = settings(similarity).model_copy(update={"copies": copies})
+    with Index.create(folder, encoder(similarity), settings=changed) as index:
         store(index, 0, documents)
         index.compact()
         store(index, documents, documents + 5)
@@ -190,7 +191,7 @@ def test_folder_with_a_changed_digit_in_its_manifest_is_not_searched(
 
 
 def test_manifest_that_is_newer_than_a_restored_database_is_clear(tmp_path: Path) -> None:
-    folder = made(tmp_path / "i")
+    folder = made(tmp_path / "i", copies=2)
     right = all_answers(folder)
     old = (folder / "records.db").read_bytes()
     with Index.open(folder) as index:
@@ -209,8 +210,11 @@ def test_manifest_that_is_newer_than_a_restored_database_is_clear(tmp_path: Path
     assert verify_index(folder) == [] and all_answers(folder) == right
 
 
-def test_sealed_tokens_from_elsewhere_are_not_given_up_for_an_older_database(tmp_path: Path) -> None:
-    folder = made(tmp_path / "i", "maxsim")
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_sealed_vectors_from_elsewhere_are_not_given_up_for_an_older_database(
+    tmp_path: Path, similarity: Similarity
+) -> None:
+    folder = made(tmp_path / "i", similarity)
     old = (folder / "records.db").read_bytes()
     with Index.open(folder) as index:
         store(index, 60, 100)
@@ -248,10 +252,11 @@ def test_where_manifest_and_copy_are_both_damaged_nothing_is_guessed(folder: Pat
             verify_index(copy, repair=repair)
 
 
-def test_manifest_that_names_missing_files_is_replaced_from_the_database(folder: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(folder, tmp_path / "i"))
+def test_files_that_are_missing_are_written_again_from_second_copies(tmp_path: Path) -> None:
+    copy = made(tmp_path / "i", copies=2)
+    right = all_answers(copy)
     shutil.rmtree(copy / "vectors")
-    assert outcome(copy, all_answers(folder)) == "right"
+    assert outcome(copy, right) == "right"
     assert verify_index(copy) == []  # opening rewrote them
 
 

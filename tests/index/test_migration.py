@@ -18,6 +18,7 @@ import pytest
 from mlret.encoders.encoder import Similarity
 from mlret.index.index import Index
 from mlret.index.storage.creation import create_database, make_tables
+from mlret.index.storage.manifest import FORMAT_VERSION
 from mlret.index.storage.migration import STEPS, Step, newest
 from mlret.index.verify import verify_index
 from mlret.memory.maintenance.upkeep import verify as verify_memory
@@ -63,7 +64,7 @@ def test_old_index_answers_as_it_did_and_is_brought_up_to_date(
     for _ in range(2):
         with Index.open(folder, encoder(similarity)) as index:
             assert answers_as_json(index, similarity) == ANSWERS[name]
-        assert version(folder) == (3, newest(STEPS))
+        assert version(folder) == (FORMAT_VERSION, newest(STEPS))
     assert verify_index(folder) == []
     with Index.open(folder, encoder(similarity)) as index:
         store_old(index, documents(100, 130), similarity)
@@ -77,7 +78,7 @@ def test_old_memory_answers_as_it_did_and_is_brought_up_to_date(tmp_path: Path) 
     folder = unpacked("memory", tmp_path)
     with open_memory(folder) as memory:
         assert json.loads(json.dumps(memory_answers(memory))) == ANSWERS["memory"]
-        assert version(folder) == (3, newest(STEPS))
+        assert version(folder) == (FORMAT_VERSION, newest(STEPS))
         add(memory, "Note 30 about the river", {"user": "u1"})
         assert len(memory.list({"user": "u1"})) == len(ANSWERS["memory"]["u1"]["texts"]) + 1
     assert verify_memory(folder) == []
@@ -155,7 +156,7 @@ def test_killed_at_any_step_the_next_open_brings_up_to_date(tmp_path: Path) -> N
         killed += 1
         with Index.open(folder, encoder()) as index:
             assert answers_as_json(index, "cosine") == ANSWERS["index-with-log"]
-        assert version(folder) == (3, newest(STEPS)) and verify_index(folder) == []
+        assert version(folder) == (FORMAT_VERSION, newest(STEPS)) and verify_index(folder) == []
     assert killed == 6 and done.returncode == 0
 
 
@@ -190,7 +191,7 @@ def test_steps_of_what_is_built_on_top_run_once_and_in_order(tmp_path: Path) -> 
 def test_earlier_version_of_mlret_stays_away_from_a_folder_of_this_one(tmp_path: Path) -> None:
     folder = unpacked("index-cosine", tmp_path)
     Index.open(folder, encoder()).close()
-    assert json.loads((folder / "manifest.json").read_text())["format_version"] == 3
+    assert json.loads((folder / "manifest.json").read_text())["format_version"] == FORMAT_VERSION
 
 
 def test_new_database_is_of_the_newest_version(tmp_path: Path) -> None:
@@ -207,4 +208,7 @@ def test_migrated_tables_are_those_of_a_new_database(tmp_path: Path) -> None:
         records = index.store.records
         with records.reporting():
             make = partial(make_tables, lexical=records.lexical is not None, passages=False)
+            assert schema_differs(records.connection, partial(make, numbered_fields=False)) == []
+        index.compact()
+        with records.reporting():
             assert schema_differs(records.connection, make) == []

@@ -13,10 +13,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal, NamedTuple
 
 Scalar = str | int | float | bool | None
 Kind = Literal["number", "string", "boolean", "null", "list", "object"]
@@ -26,7 +23,6 @@ CUT_LENGTH = LONGEST_VALUE + 1 + hashlib.sha256().digest_size * 2
 # SQLite has 64-bit integers. Larger ones are stored as floats, and compared exactly with the metadata itself.
 EXACT_INTEGERS = 2**63
 _BATCH = 500
-_READ = 10_000  # Number of rows of the table that are read at once.
 
 
 class Value(NamedTuple):
@@ -144,80 +140,6 @@ def add_nested_fields(connection: sqlite3.Connection) -> None:
         last = found[-1][0]
 
 
-def has_field(connection: sqlite3.Connection, key: str, kind: Kind, visible: NDArray[np.int64] | None = None) -> bool:
-    """Return whether a record has a value of a kind under a name.
-
-    Parameters
-    ----------
-    connection
-        The database of the records.
-    key
-        The name of the metadata value.
-    kind
-        The kind of the value.
-    visible
-        Row numbers in ascending order; if given, only these records count.
-    """
-    query = "SELECT row FROM fields WHERE key = ? AND kind = ?"
-    if visible is None:
-        return connection.execute(query + " LIMIT 1", (key, kind)).fetchone() is not None
-    cursor = connection.execute(query, (key, kind))
-    while rows := cursor.fetchmany(_READ):
-        if np.isin(np.array(rows, dtype=np.int64), visible).any():
-            return True
-    return False
-
-
-def field_names(connection: sqlite3.Connection, most: int = -1) -> list[str]:
-    """Return the names of metadata values, sorted; all of them unless ``most`` is given.
-
-    Each name is looked up in the index; not every value is read.
-    """
-    query = """
-        WITH RECURSIVE names(name) AS (
-            SELECT min(key) FROM fields
-            UNION ALL SELECT (SELECT min(key) FROM fields WHERE key > name) FROM names WHERE name IS NOT NULL
-        ) SELECT name FROM names WHERE name IS NOT NULL LIMIT ?
-    """
-    return [name for (name,) in connection.execute(query, (most,))]
-
-
-def field_values(connection: sqlite3.Connection, key: str, most: int) -> dict[Kind, list[Any]]:
-    """Return which values a metadata field has, by kind. Each value is looked up in the index; not every row is read.
-
-    Parameters
-    ----------
-    connection
-        The database of the records.
-    key
-        The name of the field.
-    most
-        The most values of a kind.
-
-    Returns
-    -------
-    dict
-        Kind -> values in ascending order. Strings, numbers and booleans are themselves; for the other kinds, which
-        have no values, the list is empty. A long string is cut, as the table of fields stores it.
-    """
-    query = """
-        WITH RECURSIVE found(value, place) AS (
-            SELECT min(value), 1 FROM fields WHERE key = :key AND kind = :kind
-            UNION ALL
-            SELECT (SELECT min(value) FROM fields WHERE key = :key AND kind = :kind AND value > found.value), place + 1
-            FROM found WHERE found.value IS NOT NULL AND place < :most
-        ) SELECT value FROM found WHERE value IS NOT NULL
-    """
-    values: dict[Kind, list[Any]] = {}
-    for kind in get_args(Kind):
-        if has_field(connection, key, kind):
-            found = connection.execute(query, {"key": key, "kind": kind, "most": most})
-            values[kind] = [bool(value) if kind == "boolean" else value for (value,) in found]
-            if kind in ("null", "list", "object"):
-                values[kind] = []
-    return values
-
-
 def _readable(text: object) -> Sequence[tuple[str, Value]]:
     """Return the rows of stored metadata. Damaged metadata has none; ``mlret index verify`` reports it."""
     try:
@@ -225,72 +147,3 @@ def _readable(text: object) -> Sequence[tuple[str, Value]]:
         return fields_of(metadata) if isinstance(metadata, dict) else []
     except (ValueError, RecursionError, OverflowError):
         return []
-
-
-class FieldTable:
-    """The table of fields. No method begins or ends a transaction.
-
-    Parameters
-    ----------
-    connection
-        The database of the records.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def add(self, rows: Sequence[int], metadata: Sequence[Mapping[str, Any]]) -> None:
-        """Add the fields of records.
-
-        Parameters
-        ----------
-        rows
-            ``n`` row numbers.
-        metadata
-            The metadata of each row.
-        """
-        self._connection.executemany("INSERT INTO fields VALUES (?, ?, ?, ?)", _rows_of_table(rows, metadata))
-
-    def remove(self, rows: Sequence[int], metadata: Sequence[Mapping[str, Any]]) -> None:
-        """Remove the fields of records.
-
-        Parameters
-        ----------
-        rows
-            ``n`` row numbers.
-        metadata
-            The metadata of each row, by which its fields are found.
-        """
-        statement = "DELETE FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?"
-        self._connection.executemany(statement, _rows_of_table(rows, metadata))
-
-    def clear(self) -> None:
-        """Remove all fields."""
-        self._connection.execute("DELETE FROM fields")
-
-    def holds(self, row: int, metadata: Mapping[str, Any]) -> bool:
-        """Return whether all fields of a record are in the table.
-
-        Parameters
-        ----------
-        row
-            The row number.
-        metadata
-            The metadata of the record.
-        """
-        statement = "SELECT 1 FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?"
-        return all(
-            self._connection.execute(statement, one).fetchone() is not None for one in _rows_of_table([row], [metadata])
-        )
-
-    def __len__(self) -> int:
-        """Return the number of rows of the table."""
-        return int(self._connection.execute("SELECT count(*) FROM fields").fetchone()[0])
-
-
-def _rows_of_table(
-    rows: Sequence[int], metadata: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, Kind, str | int | float, int]]:
-    return [
-        (key, *value, row) for row, some in zip(rows, metadata, strict=True) if some for key, value in fields_of(some)
-    ]

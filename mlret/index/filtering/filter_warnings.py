@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import FilterWarning, warn
-from mlret.index.filtering.fields import Kind, field_names, has_field
+from mlret.index.filtering.field_table import field_names, has_field
+from mlret.index.filtering.fields import Kind
 from mlret.index.filtering.filters import All, Among, Condition, Contains, Exists, Filled, Not, OfKind, Range, Some
 
 _IN_WORDS: dict[Kind, str] = {

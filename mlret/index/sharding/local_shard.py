@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from mlret.data.documents import Document
 from mlret.encoders.multi_vector import AnyEncoder
 from mlret.errors import InputError
-from mlret.index.filtering.fields import Kind, field_names, field_values
+from mlret.index.filtering.field_table import field_names, field_values
+from mlret.index.filtering.fields import Kind
 from mlret.index.filtering.filter_warnings import Messages, Unmatched
 from mlret.index.filtering.filters import Condition
 from mlret.index.hits import IndexInfo, Updated

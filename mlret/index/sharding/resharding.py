@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from mlret.data.documents import Document
 from mlret.data.durable import fsync_folder
 from mlret.errors import Corrupt, InputError
-from mlret.index.settings import changes_passages
 from mlret.index.sharding.codec_of_shards import share_codec
 from mlret.index.sharding.placement import by_shard
 from mlret.index.sharding.shards_manifest import (
@@ -35,7 +34,7 @@ from mlret.index.sharding.shards_manifest import (
     write_shards,
 )
 from mlret.index.storage.lock import LOCK, WriterLock
-from mlret.index.storage.manifest import FORMAT_VERSION, MANIFEST, PASSAGES_FORMAT, VECTORS, Manifest
+from mlret.index.storage.manifest import MANIFEST, VECTORS, Manifest
 from mlret.index.storage.passages import Spans
 from mlret.index.storage.records import RECORDS
 from mlret.index.storage.unread import Note, notes_on, write_notes
@@ -130,8 +129,7 @@ def reshard_index(path: str | Path, shards: int, *, progress: Progress | None = 
 def _empty(manifest: Manifest) -> Manifest:
     """Return the manifest of an index with the same settings and without segments."""
     shared = ("kind", "encoder", "fingerprint", "dims", "similarity", "settings")
-    version = PASSAGES_FORMAT if changes_passages(manifest.settings) else FORMAT_VERSION
-    return Manifest(format_version=version, **{name: getattr(manifest, name) for name in shared})
+    return Manifest(**{name: getattr(manifest, name) for name in shared})
 
 
 def _carry(sources: Sequence[Store], targets: Sequence[Store], progress: Progress | None) -> None:
@@ -215,8 +213,6 @@ def _renumbered(segment: TokenSegment, mask: NDArray[np.bool_], numbers: NDArray
 def _append(target: Store, source: Store, rows: NDArray[np.int64], count: Callable[[int], None]) -> NDArray[np.int64]:
     """Store documents without their vectors, which are written to a segment; return their rows."""
     part = _read(source, rows.tolist())
-    if any(map(len, part.spans)) and target.manifest.format_version < PASSAGES_FORMAT:
-        target.switch(target.manifest.segments, {"format_version": PASSAGES_FORMAT})
     with target.records.transaction() as connection:
         new = target.records.append(part.documents, spans=part.spans if any(map(len, part.spans)) else ())
         if any(part.notes):

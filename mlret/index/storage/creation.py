@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+from mlret.index.filtering.field_table import OLD_SCHEMA as OLD_FIELDS
+from mlret.index.filtering.field_table import SCHEMA as FIELDS
 from mlret.index.lexical.fts import LexicalTable
 from mlret.index.storage.counters import Counters
 from mlret.index.storage.migration import FORMAT, STEPS, newest
@@ -31,13 +33,6 @@ CREATE TABLE vectors (
     vector BLOB NOT NULL,
     crc INTEGER NOT NULL
 );
-CREATE TABLE fields (
-    key TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    value NOT NULL,
-    row INTEGER NOT NULL,
-    PRIMARY KEY (key, kind, value, row)
-) WITHOUT ROWID;
 -- Deleted rows that a sealed segment may still hold.
 CREATE TABLE tombstones (row INTEGER PRIMARY KEY);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -69,7 +64,7 @@ def create_database(path: Path, manifest: str, *, lexical: bool = False, schema:
     """
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(_SCHEMA + schema)
+        connection.executescript(_SCHEMA + FIELDS + schema)
         connection.execute("INSERT INTO manifest VALUES (?)", (manifest,))
         built_on_top = dict(connection.execute("SELECT name, value FROM counters"))
         Counters(connection, str(path)).rewrite(_COUNTERS | {FORMAT: newest(STEPS)} | built_on_top)
@@ -78,7 +73,7 @@ def create_database(path: Path, manifest: str, *, lexical: bool = False, schema:
         connection.commit()
 
 
-def make_tables(connection: sqlite3.Connection, *, lexical: bool, passages: bool) -> None:
+def make_tables(connection: sqlite3.Connection, *, lexical: bool, passages: bool, numbered_fields: bool = True) -> None:
     """Create the tables of an index in an empty database.
 
     Parameters
@@ -89,8 +84,10 @@ def make_tables(connection: sqlite3.Connection, *, lexical: bool, passages: bool
         Whether to create a lexical index.
     passages
         Whether to create the table of passages.
+    numbered_fields
+        Whether the names of fields are numbered, which they are not in databases of earlier formats.
     """
-    connection.executescript(_SCHEMA + (PASSAGES if passages else ""))
+    connection.executescript(_SCHEMA + (FIELDS if numbered_fields else OLD_FIELDS) + (PASSAGES if passages else ""))
     if lexical:
         LexicalTable(connection).create()
 

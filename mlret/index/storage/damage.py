@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -44,6 +44,8 @@ class Damage:
         The rows that have a vector and no record.
     passages
         The rows of documents whose passages are damaged or do not fit their texts.
+    strays
+        The rows of the vectors that are left of passages which documents have lost.
     tombstones
         The rows that are listed as removed although they are stored.
     removed
@@ -57,6 +59,7 @@ class Damage:
     vectors: list[int] = field(default_factory=list)
     orphans: list[int] = field(default_factory=list)
     passages: list[int] = field(default_factory=list)
+    strays: list[int] = field(default_factory=list)
     tombstones: list[int] = field(default_factory=list)
     removed: bool = False
     fields: bool = False
@@ -64,7 +67,13 @@ class Damage:
     lexical: bool = False
 
 
-def damage_of(records: Records, vectors: VectorTable[JoinedT], *, first_vector: int = 1) -> Damage:
+def damage_of(
+    records: Records,
+    vectors: VectorTable[JoinedT],
+    *,
+    elsewhere: Sequence[tuple[int, int]] = (),
+    sealed: NDArray[np.int64],
+) -> Damage:
     """Check every page, record and vector of a database, and return the damage.
 
     Parameters
@@ -73,15 +82,18 @@ def damage_of(records: Records, vectors: VectorTable[JoinedT], *, first_vector: 
         The open database.
     vectors
         Its vectors.
-    first_vector
-        Rows before it need not have a vector.
+    elsewhere
+        The first and the last row of each range of rows that need not have a vector here.
+    sealed
+        ``(n,)`` int64, in ascending order: the rows that have a vector in a segment.
     """
     found = Damage(pages=_pages(records))
     if found.pages:
         return found
     try:
-        _look_at_records(records, vectors, first_vector, found)
-        _look_at_rows(records, found)
+        _look_at_records(records, vectors, found)
+        _leave_out(found.vectors, elsewhere)
+        _look_at_rows(records, sealed, found)
         if not found.records:
             found.fields = _fields_differ(records)
             found.lexical = _lexical_differs(records)
@@ -96,13 +108,26 @@ def _pages(records: Records) -> list[str]:
             lines = [str(line) for (line,) in records.connection.execute("PRAGMA integrity_check(20)")]
             return ([] if lines == ["ok"] else lines) or schema_differs(
                 records.connection,
-                partial(make_tables, lexical=records.lexical is not None, passages=records.passages.exist),
+                partial(
+                    make_tables,
+                    lexical=records.lexical is not None,
+                    passages=records.passages.exist,
+                    numbered_fields=records.fields.numbered,
+                ),
             )
     except MlretError as error:
         return [str(error)]
 
 
-def _look_at_records(records: Records, vectors: VectorTable[JoinedT], first_vector: int, found: Damage) -> None:
+def _leave_out(rows: list[int], ranges: Sequence[tuple[int, int]]) -> None:
+    """Remove the rows that lie in some ranges, which are in ascending order."""
+    some = np.array(rows, dtype=np.int64)
+    first, last = np.array([*ranges, (math.inf, math.inf)]).T
+    inside = some >= first[np.searchsorted(last, some)]
+    rows[:] = some[~inside].tolist()
+
+
+def _look_at_records(records: Records, vectors: VectorTable[JoinedT], found: Damage) -> None:
     query = """
         SELECT row, records.crc, id, text, language, metadata, vector, vectors.crc FROM records LEFT JOIN vectors
         USING (row)
@@ -111,16 +136,13 @@ def _look_at_records(records: Records, vectors: VectorTable[JoinedT], first_vect
         for row, crc, id, text, language, metadata, blob, vector_crc in records.connection.execute(query):
             if not is_whole(crc, id, text, language, metadata):
                 found.records.append((row, id))
-            if blob is None and vector_crc is None:
-                if row >= first_vector:
-                    found.vectors.append(row)
-            elif not vectors.holds(blob, vector_crc):
+            if not vectors.holds(blob, vector_crc):
                 found.vectors.append(row)
     if records.passages.exist:
-        _look_at_passages(records, vectors, first_vector, found)
+        _look_at_passages(records, vectors, found)
 
 
-def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], first_vector: int, found: Damage) -> None:
+def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], found: Damage) -> None:
     """Look for passages that do not fit the texts, and for vectors of passages but the first that are damaged."""
     query = """
         SELECT passages.row, spans, passages.crc, length(text), (SELECT min(row) FROM records WHERE row > passages.row)
@@ -135,23 +157,23 @@ def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], first_vec
             found.passages.append(row)
             continue
         held = vectors.of(range(row + 1, row + len(spans)))
-        for other in range(max(row + 1, first_vector), row + len(spans)):
-            if other not in held:
-                found.vectors.append(other)
+        found.vectors += [other for other in range(row + 1, row + len(spans)) if other not in held]
 
 
-def _look_at_rows(records: Records, found: Damage) -> None:
+def _look_at_rows(records: Records, sealed: NDArray[np.int64], found: Damage) -> None:
     """Look for rows that a table should not have, and check the list of removed rows and the counters."""
     documents = records.numbers("SELECT row FROM records ORDER BY row")
     stored = documents if found.passages else records.passages.expanded(documents)
     others = records.numbers("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)")
     # Which rows belong to a document whose passages are damaged is known only when it is cut again.
     found.orphans = [] if found.passages else np.setdiff1d(others, stored).tolist()
-    if records.counter(COUNTER) > len(stored) - len(documents) and found.orphans and not records.counters_damaged:
-        # Documents have lost their passages, the vectors of which are left.
-        places = np.searchsorted(documents, found.orphans) - 1
-        found.passages = np.unique(documents[places[places >= 0]]).tolist()
     dead = records.tombstones.read(checked=False)
+    strays = np.union1d(found.orphans, np.setdiff1d(sealed, np.union1d(stored, dead)))
+    if records.counter(COUNTER) > len(stored) - len(documents) and len(strays) and not records.counters_damaged:
+        # Documents have lost their passages, the vectors of which are left.
+        found.strays = strays.tolist()
+        places = np.searchsorted(documents, strays) - 1
+        found.passages = np.unique(documents[places[places >= 0]]).tolist()
     found.tombstones = np.intersect1d(dead, stored, assume_unique=True).tolist()
     found.removed = records.counter("tombstones") != sum_of(dead)
     further = 0 if found.passages else len(stored) - len(documents)

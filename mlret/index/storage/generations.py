@@ -18,7 +18,7 @@ from mlret.index.storage.manifest import (
     write_manifest,
     written_of,
 )
-from mlret.index.storage.migration import FORMAT, STEPS, Step, newest
+from mlret.index.storage.migration import FORMAT, OLDEST, STEPS, Step, newest
 from mlret.index.storage.records import Records
 
 _log = logging.getLogger("mlret.index")
@@ -124,7 +124,7 @@ def upgrade(folder: Path, records: Records, component: str = FORMAT, steps: Sequ
         written = read_written(folder)
         check_agreement(folder, written, copy_in(records), records.changes)
         finish(records, written)
-        if written.manifest.format_version < FORMAT_VERSION:
+        if written.manifest.format_version == OLDEST:
             added = {"format_version": FORMAT_VERSION, "identity": new_identity()}
             written = next_manifest(records, written.manifest, added)
             write_manifest(folder, written)

@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlret.data.durable import write_atomically
 from mlret.errors import Corrupt, InputError, MlretError, NotFound
-from mlret.index.settings import IndexSettings, SegmentKind, written_settings
+from mlret.index.settings import IndexSettings, SegmentKind
 
-# The format of an index whose documents have one vector each, and that of one with passages: earlier versions of mlret,
-# which know no passages, still open the former.
-FORMAT_VERSION: Literal[3] = 3
-PASSAGES_FORMAT: Literal[4] = 4
+# What is written. Formats 2 to 4 are read: format 2 had no checksums of manifests, format 4 is that of indexes with
+# passages, and both, as format 3, kept the vectors of sealed segments in the database as well. Each change of segments
+# writes the present format, which earlier versions of mlret refuse.
+FORMAT_VERSION: Literal[5] = 5
 MANIFEST = "manifest.json"
 # The manifest of an index that is divided into shards; see mlret.index.sharding.shards_manifest.
 SHARDS = "shards.json"
@@ -62,9 +62,16 @@ class SealedRows(BaseModel):
 
 
 class SegmentInfo(SealedRows):
-    """A segment with one vector for each record: ``vectors`` is a ``(rows, dims)`` float32 ``.npy``."""
+    """A segment with one vector for each record: ``vectors`` is a ``(rows, dims)`` ``.npy``.
+
+    It holds float32, or what the setting ``dtype`` says, together with ``scales``
+    (:class:`mlret.index.vectors.rounding.Rounded`). ``blocks`` holds the checksums of its blocks
+    (:mod:`mlret.index.storage.blocks`). A segment that was written in format 2, 3 or 4 has none until it is compacted.
+    """
 
     vectors: FileInfo
+    scales: FileInfo | None = None
+    blocks: FileInfo | None = None
     accelerator: AcceleratorInfo | None = None
 
     @property
@@ -85,7 +92,8 @@ class SegmentInfo(SealedRows):
     @property
     def files(self) -> list[FileInfo]:
         """All files of the segment."""
-        return [self.vectors, self.numbers, *([self.accelerator] if self.accelerator else [])]
+        found = [self.vectors, self.numbers, self.scales, self.blocks, self.accelerator]
+        return [info for info in found if info is not None]
 
 
 class ListsInfo(BaseModel):
@@ -201,7 +209,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[2, 3, 4] = FORMAT_VERSION
+    format_version: Literal[2, 3, 4, 5] = FORMAT_VERSION
     identity: str = ""
     previous: str = ""
     changes: int = Field(0, ge=0)
@@ -286,7 +294,7 @@ def read_written(folder: Path) -> Written:
         return parse_manifest(text)
     except UnknownFormatError as error:
         raise InputError(
-            f"{path}: format version {error.version!r}, but this mlret reads versions up to {PASSAGES_FORMAT}; "
+            f"{path}: format version {error.version!r}, but this mlret reads versions up to {FORMAT_VERSION}; "
             "install the version of mlret that wrote it, or build the index again"
         ) from error
     except ValueError as error:
@@ -325,7 +333,7 @@ def parse_manifest(text: bytes) -> Written:
         raise ValueError("no JSON object")
     stated, version = content.pop("checksum", None), content.get("format_version")
     found = _checksum(content)
-    if isinstance(version, int) and version > PASSAGES_FORMAT:
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise UnknownFormatError(version)
     if stated is None and version != 2:
         raise ValueError("it has no checksum")
@@ -343,8 +351,6 @@ def parse_manifest(text: bytes) -> Written:
 def written_of(manifest: Manifest) -> Written:
     """Return a manifest in the form in which it is written, with its checksum and its text."""
     content = json.loads(manifest.model_dump_json())
-    # Earlier versions of mlret refuse settings that they do not know.
-    content["settings"] = written_settings(manifest.settings)
     content["checksum"] = checksum = _checksum(content)
     return Written(manifest, checksum, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 

@@ -13,7 +13,16 @@ from mlret.errors import InputError, Locked, MlretError
 from mlret.index.sqlite.database import check_database, read_aside
 from mlret.index.storage.agreement import DisagreementError, check_agreement
 from mlret.index.storage.lock import LOCK, WriterLock, noted_changes
-from mlret.index.storage.manifest import MANIFEST, Manifest, Written, parse_manifest, read_written, write_manifest
+from mlret.index.storage.manifest import (
+    MANIFEST,
+    AnySegmentInfo,
+    Manifest,
+    SegmentInfo,
+    Written,
+    parse_manifest,
+    read_written,
+    write_manifest,
+)
 from mlret.index.storage.manifest_copy import read_copy_aside, replace_copy
 from mlret.index.storage.problems import Problem
 from mlret.index.storage.records import RECORDS, Records
@@ -86,14 +95,20 @@ def check_manifest(folder: Path, *, repair: bool) -> Found:
 def _from_copy(folder: Path, copy: Written, why: str, repair: bool, noted: int) -> Found:
     """Continue with the copy in the database, if the files that it names exist or can be rebuilt."""
     missing = [info.file for info in copy.manifest.files if not (folder / info.file).is_file()]
-    # The database has no vectors of sealed tokens, and mlret cannot rebuild tokens that were encoded elsewhere.
-    if missing and copy.manifest.similarity == "maxsim" and copy.manifest.encoder.startswith(EXTERNAL):
+    # mlret cannot make vectors again that were encoded elsewhere.
+    main = {info.main.file for info in copy.manifest.segments if _stands_alone(info, copy.manifest)}
+    if main & set(missing) and copy.manifest.encoder.startswith(EXTERNAL):
         what = f"{why}; the copy in {RECORDS} names {missing[0]}, which is missing, and is not put in its place"
         return Found(copy.manifest, [Problem(MANIFEST, what, repairable=False)], noted)
     if repair:
         write_manifest(folder, copy)
     what = f"{why}; the copy in {RECORDS} is of generation {copy.manifest.generation}"
     return Found(copy.manifest, [Problem(MANIFEST, what, repaired=repair)], noted)
+
+
+def _stands_alone(info: AnySegmentInfo, manifest: Manifest) -> bool:
+    """Return whether the database has no copy of the vectors of a segment."""
+    return not isinstance(info, SegmentInfo) or (info.blocks is not None and manifest.settings.copies == 1)
 
 
 def _read(folder: Path) -> tuple[Written | None, MlretError | None]:

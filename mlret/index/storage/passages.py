@@ -2,7 +2,7 @@
 
 A document of ``n`` passages takes ``n`` consecutive row numbers, each with a vector. Its record is in the first of them
 only; the table ``passages`` states where in its text each passage is. All other documents have one row and none here.
-An index gets the table with its first such document, and from then on has the format :data:`PASSAGES_FORMAT`.
+An index gets the table with its first such document.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlret.data.documents import Document
 from mlret.errors import Corrupt, MlretError
-from mlret.index.filtering.fields import FieldTable
+from mlret.index.filtering.field_table import FieldTable
 from mlret.index.filtering.filter_sql import matching_rows
 from mlret.index.filtering.filters import Condition
 from mlret.index.lexical.fts import LexicalTable
@@ -29,6 +29,8 @@ RECORDS = "records.db"
 _LAST_ROW = (
     "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0), (SELECT max(row) FROM records)"
 )
+# What was written has been checked, so that white space around it need not be looked for.
+_metadata_of = json.JSONDecoder().raw_decode
 _CELLS = "SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({})"
 
 
@@ -200,7 +202,7 @@ class Records(Snapshots):
     def _document(self, row: int, crc: int, id: str, text: str, language: str | None, metadata: str) -> Document:
         self._check(row, crc, id, text, language, metadata)
         try:
-            return Document.stored(id, text, language, json.loads(metadata))
+            return Document.stored(id, text, language, _metadata_of(metadata)[0])
         except RecursionError as error:  # It was stored by a version that had no limit on nesting.
             raise MlretError(
                 f"{self.path}: the metadata of {id!r} is nested deeper than can be read from here; read it from a "

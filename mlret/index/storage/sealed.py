@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlret.data.durable import sha256_of, write_atomically, write_text_atomically
+from mlret.data.durable import sha256_of, write_atomically
 from mlret.errors import Corrupt, MlretError
 from mlret.index.storage.manifest import VECTORS, FileInfo
 
 _CHECKED = f"{VECTORS}/checked.json"
+# Files that are named after a sealed one, with this, belong to work on it that was begun, and stay as long as it does.
+BEGUN = ".begun"
 
 
 class TornFileError(Corrupt):
@@ -101,7 +104,7 @@ class SealedFiles:
         """Remove the files that the manifest does not list. Only the writer may call this."""
         listed = {info.file for info in infos} | {_CHECKED}
         for path in (self.folder / VECTORS).glob("*"):
-            if str(path.relative_to(self.folder)) not in listed:
+            if str(path.relative_to(self.folder)).partition(BEGUN)[0] not in listed:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
 
@@ -119,9 +122,13 @@ class SealedFiles:
     def _remember(self, info: FileInfo) -> None:
         known = self._read_checked() | self._checked | {info.file: self._state(info)}
         self._checked = {name: state for name, state in known.items() if (self.folder / name).exists()}
-        # Readers of a read-only folder hash every time. If two processes write at once, one entry is lost.
-        with contextlib.suppress(OSError, MlretError):
-            write_text_atomically(self.folder / _CHECKED, json.dumps(self._checked, indent=1))
+        # Readers of a read-only folder hash every time. If two processes write at once, one entry is lost. It is not
+        # flushed to the disk, because files that it does not name are only hashed once more.
+        path = self.folder / _CHECKED
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(self._checked, indent=1), encoding="utf-8")
+            temporary.replace(path)
 
 
 def write_npy(path: Path, dtype: str, shape: tuple[int, ...], blocks: Iterable[NDArray[Any]]) -> None:

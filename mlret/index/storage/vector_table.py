@@ -35,14 +35,16 @@ class Blobs(ABC, Generic[JoinedT]):
         The number of dimensions of a vector.
     """
 
-    dtype: np.dtype[Any]
-
     def __init__(self, dims: int) -> None:
         self.dims = dims
 
     @abstractmethod
     def fits(self, blob: bytes) -> bool:
         """Return whether bytes have the length of the vectors of one document."""
+
+    @abstractmethod
+    def write(self, vectors: Iterable[OneDocument]) -> list[bytes]:
+        """Return the bytes of the vectors of each of several documents."""
 
     @abstractmethod
     def read(self, blobs: Sequence[bytes]) -> JoinedT:
@@ -74,8 +76,7 @@ class VectorTable(Generic[JoinedT]):
         vectors
             The vectors of each record.
         """
-        dtype = self._blobs.dtype
-        blobs = [one.astype(dtype).tobytes() for one in vectors]
+        blobs = self._blobs.write(vectors)
         self._records.connection.executemany(
             "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
             [(int(row), blob, zlib.crc32(blob)) for row, blob in zip(rows, blobs, strict=True)],

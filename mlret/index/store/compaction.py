@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlret.index.settings import Choice
 from mlret.index.sqlite.pages import See
-from mlret.index.storage.manifest import AnySegmentInfo
+from mlret.index.storage.manifest import FORMAT_VERSION, AnySegmentInfo
 from mlret.index.store.store import Store
 from mlret.index.vectors.segments import Rows
 
@@ -127,6 +127,7 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
     for group in _groups(store):
         if len(group) > 1 or store.dead_in(group[0]):
             _replace(store, [(group, False)], progress)
+    _bring_up_to_date(store, progress)
     choices = []
     for segment in list(store.segments):
         choice = store.space.kept(segment, store.space.choose(segment.size))
@@ -136,10 +137,30 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
             sealer.progress = progress
             info = sealer.accelerate(segment.info, choice, sealer.counting(f"building {choice.kind}", segment.size))
             store.switch([info if old == segment.info else old for old in store.manifest.segments], sealer.changes)
+    if not store.records.fields.numbered:
+        if store.manifest.format_version < FORMAT_VERSION:  # Earlier versions of mlret refuse the folder first.
+            store.switch(store.manifest.segments)
+        with store.records.transaction():
+            store.records.fields.number_names()
     if changes := store.space.calibrated(store.segments):
         store.switch(store.manifest.segments, changes)
     store.records.shrink()
     return choices
+
+
+def _bring_up_to_date(store: Store, progress: Callable[[str, int, int], None] | None) -> None:
+    """Bring segments of earlier formats to the present one; the database then drops the vectors that are in them."""
+    sealer, infos, done = store.sealer(), [], 0
+    sealer.progress = progress
+    report = sealer.counting("bringing segments up to date", sum(segment.size for segment in store.segments))
+    for segment in store.segments:
+        info = sealer.rewrite(segment) if segment.torn else sealer.brought_up_to_date(segment.info)
+        infos.append(info)
+        done += segment.size
+        if report is not None and info is not segment.info:
+            report(done)
+    if any(info is not segment.info for info, segment in zip(infos, store.segments, strict=True)):
+        store.switch([info for info in infos if info is not None], sealer.changes)
 
 
 def is_due(store: Store) -> bool:

@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from mlret.encoders.external import EXTERNAL
 from mlret.errors import Corrupt, MlretError
 from mlret.index.storage.manifest import AnySegmentInfo, Manifest, read_manifest
-from mlret.index.storage.records import RECORDS
+from mlret.index.storage.records import Records
 from mlret.index.storage.sealed import SealedFiles, TornFileError
-from mlret.index.storage.vector_table import DamagedVectorError, VectorTable
+from mlret.index.storage.vector_table import VectorTable
+from mlret.index.store.salvage import Salvage
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.segments import Rows
 from mlret.index.vectors.space import AnySpace, Joined
+from mlret.wording import counted
 
 _log = logging.getLogger("mlret.index")
 
@@ -50,6 +53,8 @@ class SegmentOpener:
         The folder of the index.
     space
         The space of its vectors.
+    records
+        Its database.
     table
         The vectors in its database.
 
@@ -59,9 +64,10 @@ class SegmentOpener:
         The manifest whose files are open; ``None`` if there is none, or the codec of the latest one is damaged.
     """
 
-    def __init__(self, folder: Path, space: AnySpace, table: VectorTable[Joined]) -> None:
+    def __init__(self, folder: Path, space: AnySpace, records: Records, table: VectorTable[Joined]) -> None:
         self._folder = folder
         self._space = space
+        self._records = records
         self._table = table
         self.loaded: Manifest | None = None
 
@@ -102,8 +108,9 @@ class SegmentOpener:
             segment = self._space.open(info)
         except TornFileError as error:
             self._check_current(info)
-            _log.warning("%s; taking its vectors from %s", error, self._folder / RECORDS)
-            return self._from_records(info, error)
+            segment = self._salvaged(info, error)
+            _log.warning("%s; its vectors are taken from its intact blocks and from the database", error)
+            return segment
         try:
             self._space.open_accelerator(segment)
         except TornFileError as error:
@@ -115,19 +122,21 @@ class SegmentOpener:
         if info not in read_manifest(self._folder).segments:
             raise OutdatedError
 
-    def _from_records(self, info: AnySegmentInfo, torn: TornFileError) -> Rows:
-        tail = self._space.tail()
-        try:
-            for numbers, vectors in self._table.batches(info.first_row, info.last_row):
-                tail.add(numbers, vectors)
-        except DamagedVectorError as error:
-            if self._space.keeps_vectors:
-                raise
-            raise Corrupt(
-                f"{torn}, and vectors that are sealed are kept nowhere else: `mlret index verify --repair "
-                f"{self._folder}` encodes the {info.rows} texts again"
-            ) from error
-        segment = tail.segment()
-        segment.info = info
-        segment.torn = True
-        return segment
+    def _salvaged(self, info: AnySegmentInfo, torn: TornFileError) -> Rows:
+        left = Salvage(self._space, self._records, self._table, info)
+        if lost := left.lost():
+            raise Corrupt(f"{torn}; {_way_out(self._folder, self._space.manifest, len(lost))}")
+        return left.segment()
+
+
+def _way_out(folder: Path, manifest: Manifest, lost: int) -> str:
+    """Return what to do about lost vectors, which are kept in their segment only."""
+    them = f"{counted(lost, 'vector')} of it {'is' if lost == 1 else 'are'} lost"
+    if manifest.similarity == "maxsim":
+        them = f"the vectors that it has of {counted(lost, 'text')} are lost"
+    if manifest.encoder.startswith(EXTERNAL):
+        return (
+            f"{them}, and mlret does not run {manifest.encoder!r} to make them again: restore {folder} from a copy, or "
+            "build it again (with the setting copies=2 such vectors are kept twice)"
+        )
+    return f"{them}: `mlret index verify --repair {folder}` encodes their texts again"

@@ -21,7 +21,7 @@ from mlret.index.storage.agreement import DisagreementError, check_agreement, ch
 from mlret.index.storage.generations import finish, gaps_between, next_manifest, settle, upgrade
 from mlret.index.storage.lock import LOCK, WriterLock, noted_changes
 from mlret.index.storage.manifest import (
-    PASSAGES_FORMAT,
+    FORMAT_VERSION,
     AnySegmentInfo,
     Manifest,
     read_manifest,
@@ -92,7 +92,7 @@ class Store:
         noted = noted_changes(folder / LOCK, self.manifest.identity)
         self.records = Records(folder / RECORDS, lexical=self.manifest.settings.lexical)
         self.vectors = VectorTable(self.records, self.space.blobs)
-        self._opener = SegmentOpener(folder, self.space, self.vectors)
+        self._opener = SegmentOpener(folder, self.space, self.records, self.vectors)
         self.segments, self.last_row, self.last_sealed_row = [], 0, self.manifest.last_sealed_row
         self._tail: OpenTail[Rows, Joined] | None = None
         self._tail_size: int | None = None
@@ -217,7 +217,7 @@ class Store:
         Rows that neither of them holds are missing from the result.
         """
         found = self.vectors.of(rows)
-        if not self.space.keeps_vectors:
+        if len(found) < len(rows):
             found |= self.sealed_vectors([row for row in rows if row not in found])
         return found
 
@@ -246,12 +246,12 @@ class Store:
         return {row: some[0] if len(some) == 1 else self.space.of_passages(some) for row, some in together.items()}
 
     def sealed_vectors(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
-        """Return the vectors of those rows that are in intact segments."""
+        """Return the vectors of those rows that are in segments; rows that were removed are missing from the result."""
         found: dict[int, NDArray[Any]] = {}
-        wanted = np.array(sorted(rows), dtype=np.int64)
+        wanted = np.setdiff1d(np.array(sorted(rows), dtype=np.int64), self._dead)
         for segment in self.segments:
             positions = segment.positions_of(wanted)
-            if not segment.torn and len(positions):
+            if len(positions):
                 numbers = segment.numbers[positions].tolist()
                 found |= dict(zip(numbers, self.space.taken_out(segment, positions), strict=True))
         return found
@@ -293,9 +293,9 @@ class Store:
         gone = self._rows_of(replaced)
         if not any(map(len, spans)):
             spans = ()
-        elif self.manifest.format_version < PASSAGES_FORMAT:
+        elif self.manifest.format_version < FORMAT_VERSION:
             # Versions of mlret that know no passages refuse the folder from now on.
-            self.switch(self.manifest.segments, {"format_version": PASSAGES_FORMAT})
+            self.switch(self.manifest.segments)
         with self.records.transaction() as connection:
             rows = self.records.append(documents, replaced=replaced, spans=spans)
             if any(notes):
@@ -371,17 +371,18 @@ class Store:
         """
         kept = {info.main for info in self.manifest.segments}
         torn = {segment.info.main for segment in self.segments if segment.torn}
-        written = next_manifest(self.records, self.manifest, {"segments": tuple(segments), **(changes or {})})
+        following = {"format_version": FORMAT_VERSION, "segments": tuple(segments), **(changes or {})}
+        written = next_manifest(self.records, self.manifest, following)
         manifest = written.manifest
         write_manifest(self.folder, written)
         # A row number up to the last sealed one is in a segment that was kept, or in none.
         covered = [(info.first_row, info.last_row) for info in segments if info.main in kept]
-        whole = [(info.first_row, info.last_row) for info in segments if info.main not in torn]
+        alone = [info for info in segments if info.main not in torn and self.space.stands_alone(info)]
         settle(
             self.records,
             written,
             gaps=gaps_between(covered, manifest.last_sealed_row),
-            vectors=() if self.space.keeps_vectors else whole,
+            vectors=[(info.first_row, info.last_row) for info in alone],
         )
         self.files.remove_all_but(manifest.files)
         self._load()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mlret.index.filtering.fields import field_names
+from mlret.index.filtering.field_table import field_names
 from mlret.index.hits import IndexInfo
 from mlret.index.storage.passages import COUNTER
 from mlret.index.storage.unread import unread_in

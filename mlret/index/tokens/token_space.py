@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,9 @@ class ManyVectors(Blobs[Ragged]):
     def fits(self, blob: bytes) -> bool:
         return len(blob) % (self.dims * self.dtype.itemsize) == 0
 
+    def write(self, vectors: Iterable[NDArray[np.floating[Any]]]) -> list[bytes]:
+        return [one.astype(self.dtype).tobytes() for one in vectors]
+
     def read(self, blobs: Sequence[bytes]) -> Ragged:
         lengths = np.array([len(blob) for blob in blobs], dtype=np.int64) // (self.dims * self.dtype.itemsize)
         values = np.frombuffer(b"".join(blobs), dtype=self.dtype).reshape(-1, self.dims)
@@ -66,7 +69,6 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
     segment_size = 2**16
     bulk_size = 2**22
     largest_segment = 2**25
-    keeps_vectors = False
 
     def __init__(self, files: SealedFiles, manifest: Manifest, device: Device = "cpu") -> None:
         super().__init__(files, manifest)
@@ -92,6 +94,14 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
             self.codec = self._codec_file = None
             self.codec = TokenCodec.load(self.files.check(manifest.codec))
             self._codec_file = manifest.codec
+
+    def stands_alone(self, info: TokenSegmentInfo) -> bool:
+        """Return true: codes are written once, and tokens in float16 only into their segment."""
+        return True
+
+    def intact(self, info: TokenSegmentInfo, numbers: NDArray[np.int64] | None) -> TokenSegment | None:
+        """Return ``None``: the files of a segment with tokens are used as a whole."""
+        return None
 
     def tail(self) -> TokenTail:
         return TokenTail(self.manifest.dims, None if self.manifest.settings.bits == WHOLE else self.codec)

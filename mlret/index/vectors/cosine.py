@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.index.settings import FLAT_ROWS, Choice, choose_kind
+from mlret.index.settings import FLAT_ROWS, Choice, Dtype, choose_kind
 from mlret.index.storage.manifest import Manifest, SegmentInfo
 from mlret.index.storage.sealed import SealedFiles
 from mlret.index.storage.vector_table import Blobs, VectorTable
 from mlret.index.vectors.exact import Device, exact_search
 from mlret.index.vectors.given_vectors import check_matrix, first_not_finite
+from mlret.index.vectors.rounding import Rounded, as_floats, dtype_of, rounded
 from mlret.index.vectors.scan import score, scores_of, search_views
 from mlret.index.vectors.scan_cost import seconds_per_value
-from mlret.index.vectors.segments import Segment, Tail, open_accelerator, open_segment
+from mlret.index.vectors.segments import Segment, Tail, intact_rows, open_accelerator, open_segment
 from mlret.index.vectors.space import Found, Space, Vectors, View
 from mlret.index.vectors.writing import CosineSealer
 
@@ -28,16 +29,43 @@ _UNIT = 2e-7
 
 
 class OneVector(Blobs[NDArray[np.float32]]):
-    """One vector for each document: ``(dims,)`` float32; ``n`` documents are read as ``(n, dims)``."""
+    """One vector for each document: its ``(dims,)`` codes, and its scale if it has one.
 
-    dtype = np.dtype("<f4")
+    The vectors of ``n`` documents are read as ``(n, dims)`` float32.
+
+    Parameters
+    ----------
+    dims
+        The number of dimensions of a vector.
+    dtype
+        The type in which vectors are stored.
+    """
+
+    def __init__(self, dims: int, dtype: Dtype) -> None:
+        super().__init__(dims)
+        self._dtype: Dtype = dtype
+        codes = ("codes", dtype_of(dtype), (dims,))
+        self._cell = np.dtype([codes, ("scale", "<f4")] if dtype == "int8" else [codes])
 
     def fits(self, blob: bytes) -> bool:
-        return len(blob) == self.dims * self.dtype.itemsize
+        return len(blob) == self._cell.itemsize
+
+    def write(self, vectors: Iterable[NDArray[np.floating[Any]]]) -> list[bytes]:
+        if self._dtype == "float32":
+            return [one.astype("<f4").tobytes() for one in vectors]
+        matrix = np.array(list(vectors), dtype=np.float32).reshape(-1, self.dims)
+        cells, found = np.empty(len(matrix), dtype=self._cell), rounded(matrix, self._dtype)
+        assert isinstance(found, Rounded)
+        cells["codes"] = found.codes
+        if found.scales is not None:
+            cells["scale"] = found.scales
+        return [cell.tobytes() for cell in cells]
 
     def read(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
-        matrix = np.frombuffer(b"".join(blobs), dtype=self.dtype).reshape(-1, self.dims)
-        return matrix.astype(np.float32, copy=False)
+        cells = np.frombuffer(b"".join(blobs), dtype=self._cell)
+        if self._dtype == "float32":
+            return cells["codes"].astype(np.float32, copy=False)
+        return Rounded(cells["codes"], cells["scale"] if self._dtype == "int8" else None)[:]
 
 
 class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
@@ -57,12 +85,21 @@ class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
     segment_size = 16_384
     bulk_size = 16_384
     largest_segment = 2**20
-    keeps_vectors = True
 
     def __init__(self, files: SealedFiles, manifest: Manifest, device: Device = "cpu") -> None:
         super().__init__(files, manifest)
-        self.blobs = OneVector(manifest.dims)
+        self.blobs = OneVector(manifest.dims, manifest.settings.dtype)
         self._device = device
+
+    def stands_alone(self, info: SegmentInfo) -> bool:
+        """Return whether the database may lack the vectors of a segment.
+
+        The blocks of such a segment have checksums, so that what is intact of a damaged file is known.
+        """
+        return self.manifest.settings.copies == 1 and info.blocks is not None
+
+    def intact(self, info: SegmentInfo, numbers: NDArray[np.int64] | None) -> Segment | None:
+        return intact_rows(self.files, info, self.manifest, numbers)
 
     def tail(self) -> Tail:
         return Tail(self.manifest.dims)
@@ -74,7 +111,7 @@ class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
         return table.count(first_row, last_row)
 
     def open(self, info: SegmentInfo, *, thorough: bool = False) -> Segment:
-        segment = open_segment(self.files, info, self.manifest.dims, thorough=thorough)
+        segment = open_segment(self.files, info, self.manifest, thorough=thorough)
         segment.exact = exact_search(segment.matrix, self._device)
         return segment
 
@@ -139,7 +176,7 @@ class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
         return at_unit_length(found)
 
     def prepared(self, vectors: Vectors) -> NDArray[np.float32]:
-        return self.queries(vectors)
+        return as_floats(rounded(self.queries(vectors), self.manifest.settings.dtype))
 
     def queries(self, vectors: Vectors) -> NDArray[np.float32]:
         return cut(np.asarray(vectors), self.manifest.dims)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlret.errors import InputError, MlretError
 from mlret.index.vectors.faiss_index import faiss_module
+from mlret.index.vectors.rounding import Matrix, part_of
 
 Device = Literal["auto", "cpu", "cuda"]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -75,12 +76,12 @@ class CpuExact(ExactSearch):
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32, L2-normalised; a memory map is searched without copying it.
+        ``(n, dims)``, L2-normalised; a memory map is searched without copying it.
     """
 
     margin = 1e-5  # A matrix product sums in another order than the exact scoring.
 
-    def __init__(self, matrix: NDArray[np.float32]) -> None:
+    def __init__(self, matrix: Matrix) -> None:
         self._matrix = matrix
 
     def search(
@@ -104,7 +105,8 @@ class CpuExact(ExactSearch):
         bounds
             ``(q,)`` float32: positions that score lower need not be returned; fewer than ``k`` are then found.
         """
-        if among is None and len(queries) >= _MANY and queries.size >= _VALUES:
+        many = len(queries) >= _MANY and queries.size >= _VALUES
+        if among is None and many and isinstance(self._matrix, np.ndarray):
             faiss = faiss_module()
             scores, positions = faiss.knn(queries, self._matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
             return scores, positions
@@ -121,7 +123,12 @@ class CpuExact(ExactSearch):
         """Return the products of a query, ``(dims,)``, with all vectors, or with those at some positions."""
         if among is not None and len(among) < _SPARSE * len(self._matrix):
             return np.asarray(self._matrix[among] @ query)
-        products: NDArray[np.float32] = self._matrix @ query
+        if isinstance(self._matrix, np.ndarray):
+            products: NDArray[np.float32] = self._matrix @ query
+        else:
+            products = np.empty((len(self._matrix), 1), dtype=np.float32)
+            _Factors(query[None], self._matrix).multiply(self._matrix, products)
+            products = products[:, 0]
         return products if among is None else products[among]
 
     def _search(
@@ -140,7 +147,7 @@ class CpuExact(ExactSearch):
             stop = min(start + rows, size)
             if among is None:
                 there = None
-                factors.multiply(self._matrix[start:stop], space[: stop - start])
+                factors.multiply(part_of(self._matrix, slice(start, stop)), space[: stop - start])
             else:
                 there = among[np.searchsorted(among, start) : np.searchsorted(among, stop)]
                 if not len(there):
@@ -165,9 +172,9 @@ class CpuExact(ExactSearch):
         scores of the other rows are -inf.
         """
         if len(there) < _SPARSE * (stop - start):
-            factors.multiply(self._matrix[there], space[: len(there)])
+            factors.multiply(part_of(self._matrix, there), space[: len(there)])
             return start + len(there), there
-        factors.multiply(self._matrix[start:stop], space[: stop - start])
+        factors.multiply(part_of(self._matrix, slice(start, stop)), space[: stop - start])
         others = np.ones(stop - start, dtype=np.bool_)
         others[there - start] = False
         space[: stop - start][others] = -np.inf
@@ -182,10 +189,10 @@ class _Factors:
     queries
         ``(q, dims)`` float32.
     matrix
-        ``(n, dims)`` float32, of which some rows are multiplied to time the ways if the queries are few.
+        ``(n, dims)``, of which some rows are multiplied to time the ways if the queries are few.
     """
 
-    def __init__(self, queries: NDArray[np.float32], matrix: NDArray[np.float32]) -> None:
+    def __init__(self, queries: NDArray[np.float32], matrix: Matrix) -> None:
         self._queries = queries
         self._columns = np.ascontiguousarray(queries.T)
         count, dims = queries.shape
@@ -195,8 +202,14 @@ class _Factors:
                 _WAYS[count, dims] = self._fastest(matrix[:_TIMED])
             self._singly, self._rows = _WAYS[count, dims]
 
-    def multiply(self, rows: NDArray[np.float32], products: NDArray[np.float32]) -> None:
+    def multiply(self, rows: Matrix, products: NDArray[np.float32]) -> None:
         """Fill ``products``, ``(n, q)`` float32, with those of ``(n, dims)`` rows and the queries."""
+        if not isinstance(rows, np.ndarray):
+            for part, codes in rows.unscaled():
+                self.multiply(codes, products[part])
+            if rows.scales is not None:
+                products *= rows.scales[:, None]
+            return
         for start in range(0, len(rows), self._rows):
             block, into = rows[start : start + self._rows], products[start : start + self._rows]
             if not self._singly:
@@ -230,7 +243,7 @@ class TorchExact(ExactSearch):
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32, L2-normalised; copied to the device block by block.
+        ``(n, dims)``, L2-normalised; copied to the device block by block.
     device
         A device of torch.
     dtype
@@ -242,9 +255,7 @@ class TorchExact(ExactSearch):
         If the matrix does not fit into the free memory of the device.
     """
 
-    def __init__(
-        self, matrix: NDArray[np.float32], device: str = "cuda", dtype: Literal["float16", "bfloat16"] = "float16"
-    ) -> None:
+    def __init__(self, matrix: Matrix, device: str = "cuda", dtype: Literal["float16", "bfloat16"] = "float16") -> None:
         import torch
 
         # Both factors, which are unit vectors, and the score are rounded: three times half a unit in the last place.
@@ -294,12 +305,12 @@ class FaissGpuExact(ExactSearch):
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32, L2-normalised.
+        ``(n, dims)``, L2-normalised.
     """
 
     margin = 3 * 2.0**-10
 
-    def __init__(self, matrix: NDArray[np.float32]) -> None:
+    def __init__(self, matrix: Matrix) -> None:
         faiss = faiss_module()
         options = faiss.GpuMultipleClonerOptions()
         options.shard, options.useFloat16 = True, True
@@ -314,13 +325,13 @@ class FaissGpuExact(ExactSearch):
         return scores, positions
 
 
-def exact_search(matrix: NDArray[np.float32], device: Device) -> ExactSearch:
+def exact_search(matrix: Matrix, device: Device) -> ExactSearch:
     """Return the exact search of a matrix on a device.
 
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32, L2-normalised.
+        ``(n, dims)``, L2-normalised.
     device
         ``"cuda"`` uses FAISS if it sees GPUs, else torch. ``"auto"`` does the same if there is a GPU and the matrix is
         large enough, and otherwise uses the CPU. ``"cpu"`` uses the CPU.

@@ -7,7 +7,6 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +17,17 @@ from numpy.typing import NDArray
 
 from mlret.errors import MissingExtraError
 from mlret.index.settings import IndexSettings, SegmentKind
+from mlret.index.vectors.begun_graph import BegunGraph
 from mlret.index.vectors.graph_level import fastest_graph_level
+from mlret.index.vectors.graph_storage import shares_vectors, storage_of
+from mlret.index.vectors.rounding import Matrix
 
 Progress = Callable[[int], None]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 _BLOCK = 16_384
+# A graph is built in about so many calls, between which progress is reported and an interrupt is noticed.
+_CALLS = 64
+_LEAST_BLOCK = 1_024
 
 
 def faiss_module() -> Any:
@@ -59,9 +64,15 @@ class Accelerator(ABC):
         The FAISS index.
     settings
         The settings of the search, such as ``nprobe`` and ``ef_search``.
+
+    Attributes
+    ----------
+    compares_vectors
+        Whether candidates are compared by the vectors of the segment themselves, and not by codes of them.
     """
 
     def __init__(self, index: Any, settings: IndexSettings) -> None:
+        self.compares_vectors = False
         self.index = index
         self.settings = settings
 
@@ -119,12 +130,42 @@ class _InvertedFile(Accelerator):
         return faiss_module().SearchParametersIVF(nprobe=nprobe, **({} if selector is None else {"sel": selector}))
 
 
-class _Graph(Accelerator):
-    """Walks a graph of neighbours (HNSW)."""
+class Graph(Accelerator):
+    """Walks a graph of neighbours (HNSW).
+
+    The file holds its links; the vectors that it compares are those of the segment. Where FAISS cannot compare these,
+    and in files of earlier versions, it has int8 codes of its own.
+    """
+
+    def __init__(self, index: Any, settings: IndexSettings) -> None:
+        super().__init__(index, settings)
+        self._unrestricted: dict[int, Any] = {}  # The parameters of a search of all vectors, by the candidates kept.
+
+    def compare(self, matrix: Matrix) -> None:
+        """Have the vectors of a matrix compared instead of the graph's own, which are freed."""
+        own = faiss_module().downcast_index(self.index.storage) if self.has_vectors else None
+        self._kept = matrix, storage_of(matrix)  # FAISS has only pointers to them.
+        self.index.storage, self.index.own_fields = self._kept[1], False
+        self.compares_vectors = True
+        if own is not None:
+            own.this.own(True)
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the graph has vectors of its own, as it is read from a file or built."""
+        return bool(self.index.own_fields)
+
+    def write(self, path: Path) -> None:
+        faiss = faiss_module()
+        faiss.write_index(self.index, str(path), 0 if self.has_vectors else faiss.IO_FLAG_SKIP_STORAGE)
 
     def _parameters(self, selector: Any, k: int, effort: float) -> Any:
         ef = max(k, int(self.settings.ef_search * effort))
-        return faiss_module().SearchParametersHNSW(efSearch=ef, **({} if selector is None else {"sel": selector}))
+        if selector is not None:
+            return faiss_module().SearchParametersHNSW(efSearch=ef, sel=selector)
+        if ef not in self._unrestricted:  # Making them takes as long as comparing a dozen vectors.
+            self._unrestricted[ef] = faiss_module().SearchParametersHNSW(efSearch=ef)
+        return self._unrestricted[ef]
 
 
 class _Binary(_Scan):
@@ -164,7 +205,12 @@ def signs(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def build_accelerator(
-    kind: SegmentKind, matrix: NDArray[np.float32], settings: IndexSettings, *, progress: Progress | None = None
+    kind: SegmentKind,
+    matrix: Matrix,
+    settings: IndexSettings,
+    *,
+    progress: Progress | None = None,
+    begun: BegunGraph | None = None,
 ) -> Accelerator:
     """Build a FAISS index over the rows of a matrix, block by block.
 
@@ -173,36 +219,59 @@ def build_accelerator(
     kind
         Any kind except ``flat``.
     matrix
-        ``(n, dims)`` float32, L2-normalised; a memory map is accepted.
+        ``(n, dims)`` of unit length; a memory map is accepted.
     settings
         The parameters. Training takes at most ``train_size * nlist`` rows, drawn with ``seed``.
     progress
         Called with the number of rows that are done.
+    begun
+        Where a graph is kept that takes minutes to build, and what a build which was stopped has left of it.
 
     Returns
     -------
     Accelerator
-        The built index.
+        The built index. A graph is built over int8 codes, which takes the least time and memory and gives as good
+        links, and then compares the vectors themselves.
     """
     if kind == "binary":
         return _build_binary(matrix, settings, progress)
-    faiss = faiss_module()
-    index = faiss.index_factory(matrix.shape[1], _factory(kind, matrix, settings), faiss.METRIC_INNER_PRODUCT)
     if kind == "hnsw":
-        index.hnsw.efConstruction = settings.ef_construction
-    if not index.is_trained:
-        index.train(_sample(matrix, settings))
-    with fastest_graph_level(matrix, settings.m) if kind == "hnsw" else nullcontext():
+        index = _built_graph(matrix, settings, progress, begun)
+    else:
+        faiss = faiss_module()
+        index = faiss.index_factory(matrix.shape[1], _factory(kind, matrix, settings), faiss.METRIC_INNER_PRODUCT)
+        if not index.is_trained:
+            index.train(_sample(matrix, settings))
         for start, block in _blocks(matrix):
             index.add(block)
             if progress is not None:
                 progress(start + len(block))
-    return _wrapped(kind, index, settings)
+    built = _wrapped(kind, index, settings)
+    if isinstance(built, Graph) and shares_vectors(matrix):
+        built.compare(matrix)
+    return built
 
 
-def read_accelerator(
-    kind: SegmentKind, path: Path, matrix: NDArray[np.float32], settings: IndexSettings
-) -> Accelerator:
+def _built_graph(matrix: Matrix, settings: IndexSettings, progress: Progress | None, begun: BegunGraph | None) -> Any:
+    faiss, factory = faiss_module(), _factory("hnsw", matrix, settings)
+    index = None if begun is None else begun.read()
+    if index is None:
+        index = faiss.index_factory(matrix.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = settings.ef_construction
+        index.train(_sample(matrix, settings))
+    # FAISS prepares a lock for each vector that there is at each call, which therefore are few.
+    size = min(_BLOCK, max(_LEAST_BLOCK, len(matrix) // _CALLS))
+    with fastest_graph_level(matrix, factory):
+        for start, block in _blocks(matrix, index.ntotal, size):
+            index.add(block)
+            if progress is not None:
+                progress(start + len(block))
+            if begun is not None:
+                begun.keep(index)
+    return index
+
+
+def read_accelerator(kind: SegmentKind, path: Path, matrix: Matrix, settings: IndexSettings) -> Accelerator:
     """Open a file that :meth:`Accelerator.write` wrote for the rows of ``matrix``, memory-mapped if FAISS can do so.
 
     Parameters
@@ -212,7 +281,7 @@ def read_accelerator(
     path
         The file.
     matrix
-        ``(n, dims)`` float32, L2-normalised: the vectors that the index was built over.
+        ``(n, dims)`` of unit length: the vectors that the index was built over.
     settings
         The settings of the search.
 
@@ -233,6 +302,8 @@ def read_accelerator(
         flag = faiss.IO_FLAG_MMAP if kind.startswith("ivf") else getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
         index = faiss.read_index(str(path), flag)
         found = _wrapped(kind, index, settings)
+        if isinstance(found, Graph) and not found.has_vectors:
+            found.compare(matrix)
     if index.ntotal != len(matrix):
         raise RuntimeError(f"{path} is of {index.ntotal} vectors, not of {len(matrix)}")
     return found
@@ -241,10 +312,10 @@ def read_accelerator(
 def _wrapped(kind: SegmentKind, index: Any, settings: IndexSettings) -> Accelerator:
     if kind.startswith("ivf"):
         return _InvertedFile(index, settings)
-    return _Graph(index, settings) if kind == "hnsw" else _Scan(index, settings)
+    return Graph(index, settings) if kind == "hnsw" else _Scan(index, settings)
 
 
-def _factory(kind: SegmentKind, matrix: NDArray[np.float32], settings: IndexSettings) -> str:
+def _factory(kind: SegmentKind, matrix: Matrix, settings: IndexSettings) -> str:
     rows, dims = matrix.shape
     cells = settings.cells(rows)
     return {
@@ -262,18 +333,19 @@ def _subvectors(dims: int) -> int:
     return next(m for m in range(max(1, dims // 4), 0, -1) if dims % m == 0)
 
 
-def _sample(matrix: NDArray[np.float32], settings: IndexSettings) -> NDArray[np.float32]:
+def _sample(matrix: Matrix, settings: IndexSettings) -> NDArray[np.float32]:
     size = min(len(matrix), settings.train_size * settings.cells(len(matrix)))
     rows = np.random.default_rng(settings.seed).choice(len(matrix), size, replace=False)
     return np.ascontiguousarray(matrix[np.sort(rows)])
 
 
-def _blocks(matrix: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for start in range(0, len(matrix), _BLOCK):
-        yield start, np.ascontiguousarray(matrix[start : start + _BLOCK])
+def _blocks(matrix: Matrix, first: int = 0, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    size = size or _BLOCK
+    for start in range(first, len(matrix), size):
+        yield start, np.ascontiguousarray(matrix[start : start + size])
 
 
-def _build_binary(matrix: NDArray[np.float32], settings: IndexSettings, progress: Progress | None) -> Accelerator:
+def _build_binary(matrix: Matrix, settings: IndexSettings, progress: Progress | None) -> Accelerator:
     faiss = faiss_module()
     mean = _sample(matrix, settings).mean(axis=0)
     index = faiss.IndexBinaryFlat(8 * signs(matrix[:1]).shape[1])

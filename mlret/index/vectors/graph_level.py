@@ -1,4 +1,4 @@
-"""The instructions with which FAISS builds a graph over int8 codes fastest on this processor."""
+"""The instructions with which FAISS builds a graph fastest on this processor."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.index.vectors.rounding import Matrix
+
 _LEVELS = ("AVX2", "AVX512", "AVX512_SPR")
 _LEAST = 50_000  # Building a graph of fewer vectors takes too short a time to find this out.
 _TIMED = 1_024  # Vectors of which graphs are built to time the levels.
@@ -19,7 +21,7 @@ _REPEATS = 3
 
 
 @contextmanager
-def fastest_graph_level(matrix: NDArray[np.float32], links: int) -> Iterator[None]:
+def fastest_graph_level(matrix: Matrix, factory: str) -> Iterator[None]:
     """Have FAISS use the fastest of the levels that the processor has while a graph is built.
 
     FAISS chooses the highest. On an Intel Xeon with AVX512-FP16 a graph over int8 codes takes a third longer with that,
@@ -29,9 +31,9 @@ def fastest_graph_level(matrix: NDArray[np.float32], links: int) -> Iterator[Non
     Parameters
     ----------
     matrix
-        ``(n, dims)`` float32: the vectors.
-    links
-        The links of a node.
+        ``(n, dims)``: the vectors.
+    factory
+        The graph, as FAISS's index factory names it.
     """
     faiss: Any = import_module("faiss")
     config = getattr(faiss, "SIMDConfig", None)
@@ -43,18 +45,18 @@ def fastest_graph_level(matrix: NDArray[np.float32], links: int) -> Iterator[Non
     before = config.get_level()
     try:
         if len(usable) > 1:
-            config.set_level(_fastest(faiss, usable, np.ascontiguousarray(matrix[:_TIMED]), links))
+            config.set_level(_fastest(faiss, usable, np.ascontiguousarray(matrix[:_TIMED]), factory))
         yield
     finally:
         config.set_level(before)
 
 
-def _fastest(faiss: Any, levels: list[Any], vectors: NDArray[np.float32], links: int) -> Any:
+def _fastest(faiss: Any, levels: list[Any], vectors: NDArray[np.float32], factory: str) -> Any:
     seconds = dict.fromkeys(levels, np.inf)
     for _ in range(_REPEATS):
         for level in levels:
             faiss.SIMDConfig.set_level(level)
-            index = faiss.index_factory(vectors.shape[1], f"HNSW{links}_SQ8", faiss.METRIC_INNER_PRODUCT)
+            index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
             index.train(vectors)
             start = time.process_time()
             index.add(vectors)

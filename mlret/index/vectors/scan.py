@@ -62,7 +62,7 @@ def search_views(
     best = np.empty((len(queries), 0))
     for view in views:
         if _uses_accelerator(view, exact):
-            positions = _accelerated(view, queries, min(k * refine, len(view)))
+            positions = _accelerated(view, queries, k, refine)
         else:
             floors = best.min(axis=1) if best.shape[1] == k else None
             positions = _exactly(view, queries, min(k, len(view)), floors)
@@ -143,6 +143,8 @@ def score(segment: Segment, queries: NDArray[np.float32], positions: NDArray[np.
     numpy.ndarray
         ``(q, c)`` float64 in [-1, 1], rounded to ``DECIMALS``; -inf where there is no position.
     """
+    if positions.size and positions.size <= _RESCORED and positions.min() >= 0:
+        return _cosines(segment.matrix[positions], queries)
     scores = np.full(positions.shape, -np.inf)
     step = max(1, _RESCORED // max(1, positions.shape[1]))
     for start in range(0, len(queries), step):
@@ -157,8 +159,9 @@ def _cosines(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDAr
     products = vectors.astype(np.float64)
     products *= queries[:, None, :]
     # Adding 0.0 removes negative zeros. Lengths are 1 up to float32's rounding, so clipping changes no true cosine.
-    found: NDArray[np.float64] = np.clip(np.round(products.sum(axis=2), DECIMALS), -1, 1) + 0.0
-    return found
+    found: NDArray[np.float64] = products.sum(axis=2).round(DECIMALS) + 0.0
+    np.minimum(found, 1, out=found)
+    return np.maximum(found, -1, out=found)
 
 
 def _best(
@@ -166,7 +169,8 @@ def _best(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     scores = np.concatenate([scores[query] for _, scores, _ in parts])
     rows = np.concatenate([view.numbers(positions[query]) for view, _, positions in parts])
-    return _with_ties(scores[scores > -np.inf], rows[scores > -np.inf], k)
+    there = scores > -np.inf
+    return _with_ties(scores[there], rows[there], k)
 
 
 def _with_ties(
@@ -174,29 +178,31 @@ def _with_ties(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the ``k`` best scores and all that equal the last of them, in descending order, and their rows."""
     order = np.argsort(-scores, kind="stable")
-    keep = len(order) if len(order) <= k else int(np.sum(scores >= scores[order[k - 1]]))
-    return scores[order[:keep]], rows[order[:keep]]
+    if len(order) > k:
+        order = order[: np.count_nonzero(scores >= scores[order[k - 1]])]
+    return scores[order], rows[order]
 
 
-def _accelerated(view: View[Segment], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return ``(q, c)`` positions from the accelerator.
+def _accelerated(view: View[Segment], queries: NDArray[np.float32], k: int, refine: int) -> NDArray[np.int64]:
+    """Return ``(q, c)`` positions from the accelerator, among which the ``k`` best are to be found.
 
     The search effort is raised for queries that find too few; if that does not suffice, all rows are compared.
     """
+    wanted = min(k * refine, len(view))
     accelerator = view.segment.accelerator
     assert accelerator is not None
     bitmap = None if view.visible is None else view.bitmap
-    found = np.full((len(queries), k), -1, dtype=np.int64)
-    pending = np.arange(len(queries))
-    effort = 1.0
+    _, found = accelerator.search(queries, wanted, allowed=bitmap)
+    pending = np.flatnonzero((found < 0).any(axis=1)) if found.min() < 0 else np.empty(0, dtype=np.int64)
+    effort = float(_WIDEN)
     while len(pending) and effort <= _MOST_EFFORT:
-        _, positions = accelerator.search(queries[pending], k, allowed=bitmap, effort=effort)
-        found[pending, : positions.shape[1]] = positions
+        _, found[pending] = accelerator.search(queries[pending], wanted, allowed=bitmap, effort=effort)
         pending = pending[(found[pending] < 0).any(axis=1)]
         effort *= _WIDEN
     if len(pending):
-        found[pending] = _exactly(view, queries[pending], k)[:, :k]
-    return found
+        found[pending] = _exactly(view, queries[pending], wanted)[:, :wanted]
+    # Where the vectors themselves were compared, only rounding in float32 is between this order and the exact one.
+    return found[:, : k + _SLACK] if accelerator.compares_vectors else found
 
 
 def _exactly(

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.settings import IndexSettings
-from mlret.index.storage.manifest import AnySegmentInfo, FileInfo, SegmentInfo
+from mlret.index.storage.blocks import ROWS, read_intact
+from mlret.index.storage.manifest import AnySegmentInfo, FileInfo, Manifest, SegmentInfo
 from mlret.index.storage.sealed import SealedFiles, TornFileError
 from mlret.index.vectors.exact import CpuExact, ExactSearch
 from mlret.index.vectors.faiss_index import Accelerator, read_accelerator
+from mlret.index.vectors.rounding import Matrix, Rounded, dtype_of, scales_of
 
 # NumPy parses the header of an array by `ast`, of which CPython 3.11 lets only one thread build trees at a time: it
 # raises SystemError if a finalizer lets another thread in between.
@@ -69,14 +71,12 @@ class Segment(Rows):
     numbers
         ``(n,)`` int64 row numbers, in ascending order.
     matrix
-        ``(n, dims)`` float32.
+        ``(n, dims)`` float32, or rounded.
     info
         What the manifest states about the segment; ``None`` if it is in no sealed file.
     """
 
-    def __init__(
-        self, numbers: NDArray[np.int64], matrix: NDArray[np.float32], info: SegmentInfo | None = None
-    ) -> None:
+    def __init__(self, numbers: NDArray[np.int64], matrix: Matrix, info: SegmentInfo | None = None) -> None:
         super().__init__(numbers, info)
         self.matrix = matrix
         self.accelerator: Accelerator | None = None
@@ -92,7 +92,7 @@ class Segment(Rows):
         return self.accelerator is not None and isinstance(self.exact, CpuExact)
 
 
-def open_segment(files: SealedFiles, info: SegmentInfo, dims: int, *, thorough: bool = False) -> Segment:
+def open_segment(files: SealedFiles, info: SegmentInfo, manifest: Manifest, *, thorough: bool = False) -> Segment:
     """Open a sealed segment, memory-mapped, without its accelerator.
 
     Parameters
@@ -101,8 +101,8 @@ def open_segment(files: SealedFiles, info: SegmentInfo, dims: int, *, thorough: 
         The sealed files of the index.
     info
         What the manifest states about the segment.
-    dims
-        The number of dimensions of a vector.
+    manifest
+        The manifest.
     thorough
         Hash the files even if they have not changed since they were last hashed.
 
@@ -111,9 +111,71 @@ def open_segment(files: SealedFiles, info: SegmentInfo, dims: int, *, thorough: 
     TornFileError
         If a file is missing, or its bytes, its dimensions or its rows are not what the manifest states.
     """
-    matrix = map_array(files, info.vectors, (info.rows, dims), np.float32, thorough=thorough)
+    shape, dtype = (info.rows, manifest.dims), np.dtype(dtype_of(manifest.settings.dtype))
+    matrix: Matrix = map_array(files, info.vectors, shape, dtype, thorough=thorough)
+    if manifest.settings.dtype != "float32":
+        scales = info.scales
+        matrix = Rounded(
+            np.asarray(matrix),
+            None if scales is None else map_array(files, scales, (info.rows,), np.float32, thorough=thorough),
+        )
     numbers = map_array(files, info.numbers, (info.rows,), np.int64, thorough=thorough)
+    if thorough and info.blocks is not None:
+        files.check(info.blocks, thorough=True)
     return Segment(numbers, matrix, info)
+
+
+def intact_rows(
+    files: SealedFiles, info: SegmentInfo, manifest: Manifest, numbers: NDArray[np.int64] | None
+) -> Segment | None:
+    """Return what is intact of a segment whose files are damaged; see :meth:`.Space.intact`.
+
+    Parameters
+    ----------
+    files
+        The sealed files of the index.
+    info
+        What the manifest states about the segment.
+    manifest
+        The manifest.
+    numbers
+        The row numbers that the segment must have, if they are known.
+    """
+    dtype, shape = manifest.settings.dtype, (info.rows, manifest.dims)
+    try:
+        numbers = map_array(files, info.numbers, (info.rows,), np.int64, thorough=True)
+    except TornFileError:
+        if numbers is None or len(numbers) != info.rows:
+            return None
+    try:
+        codes = map_array(files, info.vectors, shape, np.dtype(dtype_of(dtype)), thorough=True)
+        intact = np.ones(info.rows, dtype=np.bool_)
+    except TornFileError:
+        if (sums := checksums_of(files, info)) is None:
+            return None
+        codes, intact = read_intact(files.folder / info.vectors.file, shape, dtype_of(dtype), sums)
+    if dtype == "float32":
+        return Segment(numbers[intact], codes[intact], info)
+    # Scales are made again, because they follow from the codes.
+    return Segment(numbers[intact], Rounded(codes[intact], scales_of(codes[intact]) if info.scales else None), info)
+
+
+def checksums_of(files: SealedFiles, info: SegmentInfo) -> NDArray[np.uint32] | None:
+    """Return the checksums of the blocks of a segment; ``None`` if there are none, or their file is damaged.
+
+    Parameters
+    ----------
+    files
+        The sealed files of the index.
+    info
+        What the manifest states about the segment.
+    """
+    if info.blocks is None:
+        return None
+    try:
+        return map_array(files, info.blocks, (-(-info.rows // ROWS),), np.uint32, thorough=True)
+    except TornFileError:
+        return None
 
 
 def open_accelerator(

@@ -108,8 +108,6 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
     bulk_size: int
     # Segments are not merged beyond this size, so that building one takes bounded memory and time.
     largest_segment: int
-    # Whether the database keeps the vectors of sealed rows.
-    keeps_vectors: bool
 
     def __init__(self, files: SealedFiles, manifest: Manifest) -> None:
         self.files = files
@@ -123,6 +121,23 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
     def probing(self) -> Probing | None:
         """The search effort on this machine, if segments are searched by probing."""
         return self.manifest.probing
+
+    @abstractmethod
+    def stands_alone(self, info: InfoT) -> bool:
+        """Return whether the vectors of a segment are in its files only, and not in the database as well."""
+
+    @abstractmethod
+    def intact(self, info: InfoT, numbers: NDArray[np.int64] | None) -> SegmentT | None:
+        """Return what is intact of a segment whose files are damaged; ``None`` if that is not known.
+
+        Parameters
+        ----------
+        info
+            What the manifest states about the segment.
+        numbers
+            The row numbers that the segment must have, in ascending order, for the case that their file is damaged;
+            ``None`` if they are not known.
+        """
 
     @abstractmethod
     def tail(self) -> OpenTail[SegmentT, JoinedT]:
@@ -385,6 +400,10 @@ class Sealer(ABC, Generic[SegmentT, InfoT, JoinedT]):
     @abstractmethod
     def from_records(self, first_row: int, last_row: int) -> InfoT | None:
         """Seal the vectors that the database has of a range of rows, and return ``None`` if there are none."""
+
+    def brought_up_to_date(self, info: InfoT) -> InfoT:
+        """Return what the manifest should state about a segment so that it is as the present format has it."""
+        return info
 
     def rewrite(self, segment: SegmentT) -> InfoT | None:
         """Seal a segment again, without its accelerator."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -10,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.index.settings import Choice
+from mlret.index.storage.blocks import ROWS, sums_of
 from mlret.index.storage.manifest import AcceleratorInfo, SegmentInfo
-from mlret.index.storage.sealed import save_npy, write_npy
-from mlret.index.vectors.faiss_index import build_accelerator
-from mlret.index.vectors.segments import Segment, open_segment
+from mlret.index.storage.sealed import TornFileError, save_npy, write_npy
+from mlret.index.vectors.begun_graph import BegunGraph
+from mlret.index.vectors.faiss_index import Accelerator, Graph, build_accelerator
+from mlret.index.vectors.graph_storage import shares_vectors
+from mlret.index.vectors.rounding import Matrix, Rounded, dtype_of, part_of, rounded, scales_of
+from mlret.index.vectors.segments import Segment, checksums_of, map_array, open_accelerator, open_segment
 from mlret.index.vectors.space import Progress, Sealer, rows_alive
 
-Blocks = Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]]
-_BLOCK = 8192
+Blocks = Iterable[tuple[NDArray[np.int64], Matrix]]
+_BLOCK = 8192  # A multiple of ROWS, so that blocks of both kinds begin together.
 
 
 class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
@@ -25,47 +30,118 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
 
     def from_records(self, first_row: int, last_row: int) -> SegmentInfo | None:
         count = self.table.count(first_row, last_row)
-        return self._write(first_row, last_row, count, self.table.batches(first_row, last_row))
+        dtype = self.manifest.settings.dtype
+        blocks = ((rows, rounded(some, dtype)) for rows, some in self.table.batches(first_row, last_row))
+        return self._write(first_row, last_row, count, blocks)
 
     def merge(self, segments: Sequence[Segment], dead: NDArray[np.int64]) -> SegmentInfo | None:
         alive = rows_alive(segments, dead)
         count = sum(int(some.sum()) for some in alive)
-        blocks = (block for segment, some in zip(segments, alive, strict=True) for block in _blocks(segment, some))
+        blocks = (block for segment, some in zip(segments, alive, strict=True) for block in self._blocks(segment, some))
         return self._write(segments[0].info.first_row, segments[-1].info.last_row, count, blocks)
 
     def accelerate(self, info: SegmentInfo, choice: Choice, progress: Progress | None = None) -> SegmentInfo:
         if choice.kind == "flat" or choice.kind == "probe":
             return info.model_copy(update={"accelerator": None})
-        segment = open_segment(self.files, info, self.manifest.dims)
-        built = build_accelerator(choice.kind, segment.matrix, self.manifest.settings, progress=progress)
+        segment = open_segment(self.files, info, self.manifest)
+        begun = BegunGraph(self.files, info, self.manifest.settings)
+        built = build_accelerator(choice.kind, segment.matrix, self.manifest.settings, progress=progress, begun=begun)
+        info = self._accelerated(info, choice, built)
+        begun.remove()
+        return info
+
+    def _accelerated(self, info: SegmentInfo, choice: Choice, built: Accelerator) -> SegmentInfo:
         sealed = self.files.seal(f"{self.name(info.first_row, info.last_row)}.{choice.kind}.faiss", built.write)
-        accelerator = AcceleratorInfo(**sealed.model_dump(), kind=choice.kind, why=choice.why)
+        accelerator = AcceleratorInfo.model_validate(sealed.model_dump() | choice._asdict())
         return info.model_copy(update={"accelerator": accelerator})
+
+    def brought_up_to_date(self, info: SegmentInfo) -> SegmentInfo:
+        """Return a segment of an earlier format so that its vectors may stand in its main file alone.
+
+        The file is hashed, its blocks get checksums, and its graph loses the vectors that it has of its own.
+        """
+        if info.blocks is not None:
+            return info
+        info = self._with_checksums(info, thorough=True)
+        stated, segment = info.accelerator, open_segment(self.files, info, self.manifest)
+        if stated is None or not shares_vectors(segment.matrix):
+            return info
+        with suppress(TornFileError):  # It is reported, and replaced, as any other damaged accelerator.
+            graph = open_accelerator(self.files, segment, self.manifest.settings)
+            if isinstance(graph, Graph) and graph.has_vectors:
+                graph.compare(segment.matrix)
+                return self._accelerated(info, Choice(stated.kind, stated.why), graph)
+        return info
 
     def _write(self, first_row: int, last_row: int, count: int, blocks: Blocks) -> SegmentInfo | None:
         if not count:
             return None
         name = self.name(first_row, last_row)
         numbers = np.empty(count, dtype=np.int64)
-        vectors = self.files.seal(f"{name}.npy", partial(self._fill, blocks=blocks, numbers=numbers))
+        scales = np.empty(count if self.manifest.settings.dtype == "int8" else 0, dtype=np.float32)
+        fill = partial(self._fill, blocks=blocks, numbers=numbers, scales=scales)
+        vectors = self.files.seal(f"{name}.npy", fill)
         rows = self.files.seal(f"{name}.rows.npy", partial(save_npy, array=numbers))
-        return SegmentInfo(first_row=first_row, last_row=last_row, rows=count, vectors=vectors, numbers=rows)
+        info = SegmentInfo(first_row=first_row, last_row=last_row, rows=count, vectors=vectors, numbers=rows)
+        if len(scales):
+            sealed = self.files.seal(f"{name}.scales.npy", partial(save_npy, array=scales))
+            info = info.model_copy(update={"scales": sealed})
+        return self._with_checksums(info)
 
-    def _fill(self, path: Path, blocks: Blocks, numbers: NDArray[np.int64]) -> None:
-        done = 0
+    def _with_checksums(self, info: SegmentInfo, *, thorough: bool = False) -> SegmentInfo:
+        shape, dtype = (info.rows, self.manifest.dims), np.dtype(dtype_of(self.manifest.settings.dtype))
+        sums = sums_of(map_array(self.files, info.vectors, shape, dtype, thorough=thorough))
+        # Named after the file of the vectors, which an earlier generation may have written.
+        name = info.vectors.file.rpartition("/")[2].removesuffix(".npy")
+        blocks = self.files.seal(f"{name}.blocks.npy", partial(save_npy, array=sums))
+        return info.model_copy(update={"blocks": blocks})
 
-        def vectors() -> Iterator[NDArray[np.float32]]:
+    def _check(self, segment: Segment, part: slice, sums: NDArray[np.uint32]) -> None:
+        """Raise if vectors are not what their checksums were made of: after a merge they stand nowhere else."""
+        matrix = segment.matrix
+        found = sums_of((matrix if isinstance(matrix, np.ndarray) else matrix.codes)[part])
+        if not np.array_equal(found, sums[part.start // ROWS :][: len(found)]):
+            raise TornFileError(
+                f"{self.files.folder / segment.info.vectors.file} is torn (vectors are not what was written); `mlret "
+                f"index verify --repair {self.files.folder}` makes them again"
+            )
+
+    def _fill(self, path: Path, blocks: Blocks, numbers: NDArray[np.int64], scales: NDArray[np.float32]) -> None:
+        done, report = 0, self.counting("writing vectors", len(numbers))
+
+        def codes() -> Iterator[NDArray[np.floating | np.int8]]:
             nonlocal done
             for rows, some in blocks:
-                numbers[done : done + len(rows)] = rows
+                part = slice(done, done + len(rows))
+                numbers[part] = rows
                 done += len(rows)
-                yield some
+                if report is not None:
+                    report(done)
+                if isinstance(some, np.ndarray):
+                    yield some
+                    continue
+                if some.scales is not None:
+                    scales[part] = some.scales
+                yield some.codes
 
-        write_npy(path, "<f4", (len(numbers), self.manifest.dims), vectors())
+        write_npy(path, dtype_of(self.manifest.settings.dtype), (len(numbers), self.manifest.dims), codes())
         assert done == len(numbers)
 
-
-def _blocks(segment: Segment, alive: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    for start in range(0, len(segment), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        yield segment.numbers[part][alive[part]], segment.matrix[part][alive[part]]
+    def _blocks(self, segment: Segment, alive: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], Matrix]]:
+        """Yield the row numbers and the vectors of a segment that are alive, after checking what is read."""
+        sums = None
+        if not segment.torn:
+            sums = checksums_of(self.files, segment.info)
+            self.files.check(segment.info.numbers, thorough=True)
+            if sums is None:
+                self.files.check(segment.info.vectors, thorough=True)
+        for start in range(0, len(segment), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            if sums is not None:
+                self._check(segment, part, sums)
+            some = part_of(part_of(segment.matrix, part), alive[part])
+            if isinstance(some, np.ndarray):  # As what was salvaged of a damaged segment is in an index of any dtype.
+                some = rounded(some, self.manifest.settings.dtype)
+            elif some.scales is not None:
+                some = Rounded(some.codes, scales_of(some.codes))  # They have no checksum of their own.
+            yield segment.numbers[part][alive[part]], some

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlret.index.store.store import Store
 from mlret.index.vectors.exact import CpuExact
+from mlret.index.vectors.rounding import Matrix
 from mlret.index.vectors.scan import DECIMALS
 from mlret.memory.storage.columns import Columns
 from mlret.memory.storage.positions import Positions
@@ -151,9 +152,7 @@ def _plain(view: Any) -> bool:
     return view.segment.accelerator is None and isinstance(view.segment.exact, CpuExact)
 
 
-def _products(
-    matrix: NDArray[np.float32], positions: NDArray[np.int64], vector: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _products(matrix: Matrix, positions: NDArray[np.int64], vector: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the products of a vector with some rows of a matrix: ``(n,)``, for ascending positions.
 
     Rows are multiplied in one thread: a BLAS product divides the work among threads that wait for each other, and took
