@@ -48,11 +48,12 @@ def document_of(values: Values) -> Document:
 
 def info_of(values: Values, address: str) -> IndexInfo:
     """Return the summary of an index, whose path is its address."""
-    own = ("path", "kind", "languages", "unread")
-    same = {name: values[name] for name in IndexInfo.__slots__ if name not in own}
+    own, of_settings = ("path", "languages", "unread"), ("kind", "dtype", "copies")
+    settings = {name: values["settings"][name] for name in of_settings if name in values["settings"]}
+    same = {name: values[name] for name in IndexInfo.__slots__ if name not in (*own, *of_settings)}
     languages = {None if code == "und" else code: count for code, count in values["languages"].items()}
     unread = Unread(**values.get("unread", {}))
-    return IndexInfo(path=address, kind=values["settings"]["kind"], languages=languages, unread=unread, **same)
+    return IndexInfo(path=address, languages=languages, unread=unread, **settings, **same)
 
 
 def updated_of(values: Values) -> Updated:

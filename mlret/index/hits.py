@@ -261,7 +261,8 @@ class IndexInfo:
     ``probing`` describes how a multi-vector index is searched and the recall that was measured. ``deleted`` counts the
     rows of segments that the next compaction removes. ``bytes`` is the size of the folder on disk. ``unread`` counts
     what the encoder does not read of the documents. ``fields`` names the metadata that filters can use, at most 100
-    names. ``shards`` is the number of shards of an index that is divided, otherwise 1.
+    names. ``shards`` is the number of shards of an index that is divided, otherwise 1. ``dtype`` is what is stored of
+    a vector, and ``copies`` how often.
     """
 
     path: str
@@ -284,6 +285,8 @@ class IndexInfo:
     unread: Unread = field(default_factory=Unread)
     fields: list[str] = field(default_factory=list)
     shards: int = 1
+    dtype: str = "float32"
+    copies: int = 1
 
     @property
     def warnings(self) -> list[str]:

@@ -162,6 +162,7 @@ def test_bytes_of_the_vectors_and_of_a_graph(tmp_path: Path, dtype: Dtype, value
         index.add([f"text {place}" for place in range(400)], vectors=unit(0, 400, 96))
         index.compact()
         [info] = index.store.manifest.segments
+        assert (index.info().dtype, index.info().copies) == (dtype, 1)
     assert info.vectors.bytes == 128 + 400 * 96 * value
     assert (info.scales is None) == (dtype != "int8")
     # Links of the lowest level, and those of an eighth of the nodes above it.

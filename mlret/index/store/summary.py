@@ -40,6 +40,8 @@ def summary_of(store: Store) -> IndexInfo:
         passages=len(store) + store.records.counter(COUNTER),
         unread=unread_in(store.records),
         fields=_field_names(store),
+        dtype=manifest.settings.dtype,
+        copies=manifest.settings.copies,
     )
 
 

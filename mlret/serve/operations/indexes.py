@@ -149,8 +149,8 @@ async def compact_index(service: Service, principal: Principal, name: str) -> di
 async def _described(served: ServedIndex) -> dict[str, Any]:
     def read(index: Index) -> dict[str, Any]:
         info = asdict(index.info())
-        # The settings hold the kind; where the folder is, is nobody's business.
-        del info["path"], info["kind"]
+        # The settings hold kind, dtype and copies; where the folder is, is nobody's business.
+        del info["path"], info["kind"], info["dtype"], info["copies"]
         languages = {code or "und": count for code, count in info["languages"].items()}
         settings = index.manifest.settings.model_dump()
         encoder = info["encoder"]
