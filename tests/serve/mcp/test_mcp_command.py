@@ -50,7 +50,7 @@ def test_the_client_of_the_sdk_uses_an_index_and_a_memory(index: Path, tmp_path:
         with (tmp_path / "log").open("w") as log:
             async with Client(stdio_client(parameters, errlog=log), mode=mode) as client:
                 assert client.protocol_version == MODES[mode]
-                assert len((await client.list_tools()).tools) == 8
+                assert len((await client.list_tools()).tools) == 10
 
                 async def call(tool: str, **given: Any) -> dict[str, Any]:
                     result = await client.call_tool(tool, given)
