@@ -25,7 +25,7 @@ from mlret.data.languages import language_name, normalise_language
 STEPS = {
     "none": "none",
     "own shift": "shift to English",
-    "own map": "whitening, then English's covariance and mean",
+    "own map": "whitening towards English",
     "shift": "shift, both sides",
     "shift, scale": "shift and scale, both sides",
     "shift, scale, rotate": "shift, scale, rotate",
@@ -194,22 +194,33 @@ def language_table(vectors: Runs, layers: Runs) -> list[str]:
                 language_name(normalise_language(code.split("-")[0])),
                 code,
                 f"{accuracy_of(vectors.run('before', code)):.1f}",
+                f"{vectors.gain('before', code, 0, 'own map'):+.1f}",
                 f"{vectors.gain('before', code, 0, 'linear map on pairs'):+.1f}",
                 *(f"{runs.gain(row, code, 0):+.1f}" if code in runs.languages(row) else "" for runs, row, _ in columns),
             ]
             for code in has
         ]
         body += rows
-        body.append([f"**mean, {name} ({len(has)})**", "", *(_column_mean(rows, column) for column in range(2, 8))])
+        body.append([f"**mean, {name} ({len(has)})**", "", *(_column_mean(rows, column) for column in range(2, 9))])
     everything = [row for row in body if row[1] in OUTSIDE]
     body.append(
         [
             f"**mean, all outside ({len(everything)})**",
             "",
-            *(_column_mean(everything, column) for column in range(2, 8)),
+            *(_column_mean(everything, column) for column in range(2, 9)),
         ]
     )
-    return _table(["language", "code", "before", STEPS["linear map on pairs"], *(name for *_, name in columns)], body)
+    return _table(
+        [
+            "language",
+            "code",
+            "before",
+            "whitening towards English",
+            STEPS["linear map on pairs"],
+            *(name for *_, name in columns),
+        ],
+        body,
+    )
 
 
 def _column_mean(rows: Sequence[Sequence[str]], column: int) -> str:
