@@ -32,7 +32,7 @@ include_patterns = [
     "eval/results/*/README.md",
     "eval/results/*/report.md",
     "eval/results/bench/sentences.md",
-    "eval/results/ccp-adaptation/spelling.md",
+    "eval/results/ccp-adaptation/*.md",
     "mlret/memory/README.md",
     "mlret/encoders/bundled/mlret-mini/README.md",
     "scripts/README.md",

@@ -149,20 +149,21 @@ class Study:
         self.text_rows = np.flatnonzero(self.document < int(last * _LAST_FIFTH))
         self.cache = cache
         self._encoder = mlret.load_encoder()
-        self.english = self._vectors("eng", self.texts["eng"])
-        self.others = {code: self._vectors(code, self.texts[code])[self.test] for code in ("fra", "swa")}
-        self.pivot = self._vectors("pivot", pivot_text(data))
+        self.english = self.vectors("eng", self.texts["eng"])
+        self.others = {code: self.vectors(code, self.texts[code])[self.test] for code in ("fra", "swa")}
+        self.pivot = self.vectors("pivot", pivot_text(data))
 
     def language_vectors(self, code: str) -> Vectors:
         """Return the vectors of all lines of a language as the encoder gives them."""
-        return self._vectors(code, self.texts[code])
+        return self.vectors(code, self.texts[code])
 
     def tatoeba_vectors(self, code: str) -> tuple[Vectors, Vectors]:
         """Return the vectors of the sentences of Tatoeba in a language, and of their English translations."""
         own, english = self.tatoeba[code]
-        return self._vectors(f"{code}-tatoeba", own), self._vectors(f"{code}-tatoeba-eng", english)
+        return self.vectors(f"{code}-tatoeba", own), self.vectors(f"{code}-tatoeba-eng", english)
 
-    def _vectors(self, name: str, texts: Sequence[str]) -> Vectors:
+    def vectors(self, name: str, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of texts, from the file of this name in the cache if there is one."""
         path = None if self.cache is None else self.cache / f"{name}.npy"
         if path is not None and path.is_file():
             return np.load(path)

@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bank, no head": {"projection": 0},
     "no bank, no head": {"bank": 0, "projection": 0},
 }
-BATCH_SIZES = (16, 64, 128)
+BATCH_SIZES = (16, 32, 64)
 STEPS = 100
 LAYERS = 2
 LEARNING_RATE = 1e-3

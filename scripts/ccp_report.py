@@ -25,7 +25,7 @@ from mlret.data.languages import language_name, normalise_language
 STEPS = {
     "none": "none",
     "own shift": "shift to English",
-    "own map": "whitening, then English's covariance and mean",
+    "own map": "whitening towards English",
     "shift": "shift, both sides",
     "shift, scale": "shift and scale, both sides",
     "shift, scale, rotate": "shift, scale, rotate",
@@ -56,6 +56,14 @@ ROW_NAMES = {
     "ranking-144-ccp": "translation ranking on 144 pairs, and CCP",
 }
 LEVEL_NAMES = {"vectors": "A linear map of the vectors", "layers": "Adapters of the last two layers"}
+# The labels of the axes of the curves.
+AXES = {
+    "mean_cosine": "mean cosine",
+    "effective_rank": "effective rank",
+    "leak": "leakage (points)",
+    "context": "context accuracy (%)",
+    "bitext": "bitext accuracy (%)",
+}
 _COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#000000")
 
 Run = dict[str, Any]
@@ -102,15 +110,11 @@ class Runs:
         """Return the mean of a measurement over languages, with the first seed."""
         return statistics.mean(self.run(row, code)[key] for code in languages)
 
-    def compared(self) -> tuple[list[str], list[str]]:
-        """Return the rows beside "before" and the languages that all rows of the comparison have."""
-        everywhere = [row for row in ROWS if row != "before" and self.languages(row)]
-        languages = [
-            code
-            for code in self.languages("before")
-            if all(code in self.languages(row) for row in everywhere if not row.startswith("ccp-rate"))
-        ]
-        return [row for row in everywhere if set(languages) <= set(self.languages(row))], languages
+    def compared(self, *, seeds: int = 1) -> tuple[list[str], list[str]]:
+        """Return rows beside "before", and the languages that all of them have, SimCSE with this many seeds."""
+        languages = [code for code in self.languages("simcse") if len(self.seeds("simcse", code)) >= seeds]
+        rows = [row for row in ROWS if row != "before" and set(languages) <= set(self.languages(row))]
+        return rows if languages else [], languages
 
 
 def _signed(values: Sequence[float]) -> str:
@@ -122,10 +126,18 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
-def rows_table(runs: Runs) -> list[str]:
-    """Return the table of all rows on the languages that all of them have."""
-    rows, languages = runs.compared()
-    if not rows or not languages:
+def rows_tables(runs: Runs) -> list[str]:
+    """Return the tables of all rows: on all languages that they have, and on those with the most seeds."""
+    most = max((len(runs.seeds("simcse", code)) for code in runs.languages("simcse")), default=1)
+    tables = [_rows_table(runs, seeds) for seeds in sorted({1, most})]
+    if len(tables) == 2 and runs.compared(seeds=1)[1] == runs.compared(seeds=most)[1]:
+        tables = tables[1:]
+    return [line for table in tables for line in (*table, "")][:-1]
+
+
+def _rows_table(runs: Runs, seeds: int) -> list[str]:
+    rows, languages = runs.compared(seeds=seeds)
+    if not rows:
         return []
     before = statistics.mean(accuracy_of(runs.run("before", code)) for code in languages)
     lines = [
@@ -182,22 +194,33 @@ def language_table(vectors: Runs, layers: Runs) -> list[str]:
                 language_name(normalise_language(code.split("-")[0])),
                 code,
                 f"{accuracy_of(vectors.run('before', code)):.1f}",
+                f"{vectors.gain('before', code, 0, 'own map'):+.1f}",
                 f"{vectors.gain('before', code, 0, 'linear map on pairs'):+.1f}",
                 *(f"{runs.gain(row, code, 0):+.1f}" if code in runs.languages(row) else "" for runs, row, _ in columns),
             ]
             for code in has
         ]
         body += rows
-        body.append([f"**mean, {name} ({len(has)})**", "", *(_column_mean(rows, column) for column in range(2, 8))])
+        body.append([f"**mean, {name} ({len(has)})**", "", *(_column_mean(rows, column) for column in range(2, 9))])
     everything = [row for row in body if row[1] in OUTSIDE]
     body.append(
         [
             f"**mean, all outside ({len(everything)})**",
             "",
-            *(_column_mean(everything, column) for column in range(2, 8)),
+            *(_column_mean(everything, column) for column in range(2, 9)),
         ]
     )
-    return _table(["language", "code", "before", STEPS["linear map on pairs"], *(name for *_, name in columns)], body)
+    return _table(
+        [
+            "language",
+            "code",
+            "before",
+            "whitening towards English",
+            STEPS["linear map on pairs"],
+            *(name for *_, name in columns),
+        ],
+        body,
+    )
 
 
 def _column_mean(rows: Sequence[Sequence[str]], column: int) -> str:
@@ -250,25 +273,27 @@ def curve_table(found: Sequence[Run]) -> list[str]:
 
 
 def draw_rows(levels: dict[str, Runs], path: Path) -> None:
-    """Draw what each row gains: a panel for each level, a dot for the mean, a line for the spread over the seeds."""
+    """Draw what each row gains: a panel for each level, a dot for the mean, a mark for each seed."""
     pyplot = _pyplot()
-    shown = {level: runs for level, runs in levels.items() if all(runs.compared())}
+    shown = {
+        level: (runs, *runs.compared(seeds=max(len(runs.seeds("simcse", code)) for code in runs.languages("simcse"))))
+        for level, runs in levels.items()
+        if runs.languages("simcse")
+    }
     figure, panels = pyplot.subplots(1, len(shown), figsize=(5.4 * len(shown), 4.6), squeeze=False)
-    for axes, (level, runs) in zip(panels[0], shown.items(), strict=True):
-        rows, languages = runs.compared()
+    for axes, (level, (runs, rows, languages)) in zip(panels[0], shown.items(), strict=True):
         rows.sort(key=lambda row, runs=runs, languages=languages: statistics.mean(runs.gains(row, languages)))
         for place, row in enumerate(rows):
             gains = runs.gains(row, languages)
-            colour = _COLOURS[2] if row.startswith("ranking") else _COLOURS[0] if row == "ccp" else "#777777"
+            colour = _COLOURS[2] if row.startswith("ranking") else _COLOURS[0] if row.startswith("ccp") else "#777777"
             axes.plot([min(gains), max(gains)], [place, place], color=colour, linewidth=2, alpha=0.5)
             axes.plot(gains, [place] * len(gains), "|", color=colour, markersize=9)
             axes.plot(statistics.mean(gains), place, "o", color=colour)
         axes.axvline(0, color="#999999", linewidth=0.8)
-        axes.set_xscale("symlog", linthresh=2, linscale=1.5)
-        axes.set_xticks([-40, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20])
+        axes.set_xscale("symlog", linthresh=2, linscale=1)
+        axes.set_xticks([-30, -10, -4, -2, -1, 0, 1, 2, 4, 10, 30])
         axes.xaxis.set_major_formatter(pyplot.matplotlib.ticker.FormatStrFormatter("%+d"))
-        low = min(min(runs.gains(row, languages)) for row in rows)
-        axes.set_xlim(min(-2.5, low * 1.2), 30)
+        axes.set_xlim(-45, 30)
         axes.set_yticks(range(len(rows)), [ROW_NAMES[row] for row in rows], fontsize=8)
         axes.set_title(f"{LEVEL_NAMES[level]}\n{', '.join(languages)}", fontsize=9)
         axes.set_xlabel("points of bitext accuracy gained (NTREX, with English)", fontsize=8)
@@ -307,12 +332,10 @@ def draw_curves(found: Sequence[Run], path: Path) -> None:
     """Draw the curves of all runs: a row for each measure, a column for each language and batch size."""
     pyplot = _pyplot()
     columns = sorted({(run["language"], run["batch_size"]) for run in found})
-    shown = [name for name in MEASURED if name != "uniformity"]
-    size_of_all = (2.5 * len(columns), 2.1 * len(shown))
     figure, grid = pyplot.subplots(
-        len(shown), len(columns), figsize=size_of_all, sharex=True, sharey="row", squeeze=False
+        len(AXES), len(columns), figsize=(2.9 * len(columns), 2 * len(AXES)), sharex=True, sharey="row", squeeze=False
     )
-    for row, measure in enumerate(shown):
+    for row, (measure, label) in enumerate(AXES.items()):
         for column, (language, size) in enumerate(columns):
             axes = grid[row][column]
             for colour, variant in zip(_COLOURS, VARIANTS, strict=True):
@@ -328,11 +351,11 @@ def draw_curves(found: Sequence[Run], path: Path) -> None:
             _plain(axes)
             if row == 0:
                 axes.set_title(f"{language}, batches of {size}", fontsize=9)
-            if row == len(shown) - 1:
+            if row == len(AXES) - 1:
                 axes.set_xlabel("step")
             if column == 0:
-                axes.set_ylabel(MEASURED[measure].replace(" of ", "\nof ").replace(", held", "\nheld"), fontsize=8)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+                axes.set_ylabel(label)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     _save(figure, path)
 
 
@@ -376,7 +399,7 @@ def main(
         "is gained or lost is in points of it, against the encoder as it is.",
     ]
     sections = {
-        **{LEVEL_NAMES[level]: rows_table(own) for level, own in levels.items() if own},
+        **{LEVEL_NAMES[level]: rows_tables(own) for level, own in levels.items() if own},
         "Calibrations, vectors": calibration_table(levels["vectors"]),
         "By language": language_table(levels["vectors"], levels["layers"]),
         "Tatoeba": tatoeba_table(levels),

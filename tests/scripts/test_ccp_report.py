@@ -38,6 +38,9 @@ RUNS = [
     _run("ccp", "hmn", 1, 53),
     _run("ccp", "ton", 0, 60),
     _run("ccp", "ton", 1, 62),
+    _run("simcse", "hmn", 0, 49),
+    _run("simcse", "hmn", 1, 48),
+    _run("simcse", "ton", 0, 59),
     _run("ranking", "hmn", 0, 68),
     _run("ranking", "ton", 0, 76),
 ]
@@ -45,18 +48,21 @@ RUNS = [
 
 def test_a_gain_is_the_mean_over_languages_of_each_seed() -> None:
     runs = ccp_report.Runs(RUNS, "vectors")
-    assert runs.compared() == (["ccp", "ranking"], ["hmn", "ton"])
+    assert runs.compared() == (["simcse", "ccp", "ranking"], ["hmn", "ton"])
+    assert runs.compared(seeds=2) == (["simcse", "ccp", "ranking"], ["hmn"])
     assert runs.gains("ccp", ["hmn", "ton"]) == [0.5, 2.5]
     assert runs.gains("ranking", ["hmn", "ton"]) == [17.0]
-    assert "| CCP | +1.5 ± 1.4 | 2 |" in "\n".join(ccp_report.rows_table(runs))
+    tables = "\n".join(ccp_report.rows_tables(runs))
+    assert "| CCP | +1.5 ± 1.4 | 2 |" in tables
+    assert "| CCP | +2.0 ± 1.4 | 2 |" in tables  # Hmong alone, which has two seeds of SimCSE
 
 
 def test_means_are_left_empty_where_a_language_is_missing() -> None:
     lines = ccp_report.language_table(ccp_report.Runs(RUNS, "vectors"), ccp_report.Runs(RUNS, "layers"))
     weak = next(line for line in lines if "mean, weak (2)" in line)
     everything = next(line for line in lines if "mean, all outside (3)" in line)
-    assert [cell.strip() for cell in weak.split("|")[3:7]] == ["55.0", "+0.0", "+0.5", "+17.0"]
-    assert [cell.strip() for cell in everything.split("|")[3:7]] == ["68.3", "+0.0", "", ""]
+    assert [cell.strip() for cell in weak.split("|")[3:8]] == ["55.0", "+0.0", "+0.0", "+0.5", "+17.0"]
+    assert [cell.strip() for cell in everything.split("|")[3:8]] == ["68.3", "+0.0", "+0.0", "", ""]
 
 
 def test_the_report_writes_tables_and_pictures(tmp_path: Path) -> None:
@@ -79,7 +85,7 @@ def test_the_report_writes_tables_and_pictures(tmp_path: Path) -> None:
     assert "| bank, no head | 16 | 0.60 |" in tables
     assert "| CCP | hmn | +1.5 | -2.0 |" in tables
     stored = json.loads((tmp_path / "out" / "runs.json").read_text(encoding="utf-8"))
-    assert len(stored) == 18
+    assert len(stored) == 24
     assert "curve" not in stored[0]
     assert stored[0]["mean_cosine"] == pytest.approx(0.5123)
 
