@@ -412,8 +412,8 @@ def main(
     write_text_atomically(output / "tables.md", "\n".join(lines) + "\n")
     write_text_atomically(output / "runs.json", json.dumps([_short(run) for run in found]))
     draw_rows(levels, output / "rows.png")
-    if levels["layers"].languages("ranking"):
-        draw_languages(levels["layers"], output / "languages.png")
+    if levels["vectors"].languages("ranking"):
+        draw_languages(levels["vectors"], output / "languages.png")
     if of_weights:
         write_text_atomically(output / "weights.json", json.dumps(of_weights))
     if of_curves:
