@@ -105,7 +105,9 @@ def in_faiss(matrix: Made) -> Any:
         return _FaissOnCpu(matrix)
     if not faiss_has_gpus():
         version = faiss_module().__version__
-        raise MlretError(f"faiss {version} was not built for GPUs or sees none: install faiss-gpu in place of faiss-cpu")
+        raise MlretError(
+            f"faiss {version} was not built for GPUs or sees none: install faiss-gpu in place of faiss-cpu"
+        )
     return FaissGpuExact(matrix)  # type: ignore[arg-type]
 
 
@@ -158,7 +160,9 @@ def main(device_name: DeviceName = "cuda", scale: Scale = 1.0, json_file: JsonFi
         Target(f"{over}: FAISS", in_faiss_ms, 1.5, reason=lacking),
         Target(f"{over}: torch, as in an index", as_is["ms_1"] / once, 1.5),
         Target(f"{over}: torch, blocks of {fastest:,} rows", by_block[fastest]["ms_1"] / once, 1.5),
-        Target("recall@10 of torch in half precision, before scoring again", as_is["recall_at_10"], 0.98, at_least=True),
+        Target(
+            "recall@10 of torch in half precision, before scoring again", as_is["recall_at_10"], 0.98, at_least=True
+        ),
     ]
     save(json_file, figures, targets)
 

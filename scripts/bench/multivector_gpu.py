@@ -223,16 +223,16 @@ def main(
     for count in QUERIES:
         best = min(worked, key=lambda name, count=count: worked[name][f"ms_{count}"])
         own, reason = kernel.get(f"ms_{count}"), lacking or interpreted
-        told = f"MaxSim of {len(tokens):,} documents in {bits} bits, {'one query' if count == 1 else f'{count} queries'}"
+        told = (
+            f"MaxSim of {len(tokens):,} documents in {bits} bits, {'one query' if count == 1 else f'{count} queries'}"
+        )
         over = None if reason else own / once
         times = None if reason else worked[best][f"ms_{count}"] / own
         # The targets are those of one query; a pass of many is bound by multiplication.
         wanted = count == 1
         targets += [
             Target(f"{told}: the kernel over reading the codes once", over, 1.5 if wanted else None, reason=reason),
-            Target(
-                f"{told}: the best in torch ({best}) over the kernel", times, 2.0 if wanted else None, True, reason
-            ),
+            Target(f"{told}: the best in torch ({best}) over the kernel", times, 2.0 if wanted else None, True, reason),
         ]
     save(json_file, figures, targets)
 
