@@ -4,11 +4,11 @@
     python scripts/gpu_day.py --output DIR --rehearse
     python scripts/gpu_day.py --output DIR --report
 
-A run on one H200 is meant to take at most twenty minutes. Each part is a program of its own in `scripts/bench/`, so that
-none stops the others. As soon as a part is done its results lie in `DIR/PART.json`, complete or absent; a part whose
-file exists is skipped, so that a run that was stopped, or that --limit ended, goes on where it was when the command is
-given again. A part that failed keeps its error there; --again runs those parts once more. `DIR/report.md` has all
-targets beside what was measured, and is written again after each part.
+A run on one H200 is meant to take at most twenty minutes. Each part is a program of its own in `scripts/bench/`, so
+that none stops the others. As soon as a part is done its results lie in `DIR/PART.json`, complete or absent. A part
+whose file exists is skipped, so that a run that was stopped, or that --limit ended, goes on where it was when the
+command is given again. A part that failed keeps its error there; --again runs those parts once more. `DIR/report.md`
+has all targets beside what was measured, and is written again after each part.
 
 --rehearse runs every part on the CPU, at a hundredth of the size unless --scale says otherwise: FAISS's flat index in
 place of that on a GPU, and triton's interpreter. Its figures mean nothing; that every part runs does.

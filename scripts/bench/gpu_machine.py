@@ -13,8 +13,6 @@ import torch
 import typer
 from gpu import DeviceName, JsonFile, Scale, Target, memory_speed, save
 
-from mlret.doctor import examine
-
 PACKAGES = (
     "torch",
     "triton",
@@ -24,6 +22,7 @@ PACKAGES = (
     "transformers",
     "numpy",
     "onnxruntime",
+    "mlret",
 )
 _ASKED = "name,driver_version,memory.total,clocks.max.sm,clocks.max.memory"
 
@@ -37,6 +36,18 @@ def versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+def examined() -> dict[str, Any]:
+    """Return what mlret finds of the machine and what is missing, which explains the error of a part that needs it."""
+    try:
+        from mlret.doctor import examine
+
+        found = examine()
+    except Exception as error:  # where a dependency is missing
+        return {"missing": [f"mlret does not import: {type(error).__name__}: {error}"]}
+    extras = [f"extra {extra.name}: {', '.join(extra.missing)}" for extra in found.extras if extra.missing]
+    return {"machine": found.machine, "missing": [*found.problems, *extras]}
 
 
 def main(device_name: DeviceName = "cuda", scale: Scale = 1.0, json_file: JsonFile = None) -> None:
@@ -54,15 +65,8 @@ def main(device_name: DeviceName = "cuda", scale: Scale = 1.0, json_file: JsonFi
         said = subprocess.run(asked, capture_output=True, text=True, check=False)
         values = (said.stdout or said.stderr).strip().split(", ")
         figures["nvidia_smi"] = dict(zip(_ASKED.split(","), values, strict=False))
-    found = examine()
-    figures |= {"machine": found.machine, "versions": found.versions | versions()}
-    # What a part needs and is not here explains the error of that part.
-    missing = [
-        *found.problems,
-        *(f"extra {extra.name}: {', '.join(extra.missing)}" for extra in found.extras if extra.missing),
-    ]
-    speed = memory_speed(device)
-    figures |= {"missing": missing, "speed": speed}
+    figures |= {"versions": versions()} | examined()
+    speed = figures["speed"] = memory_speed(device)
     targets = [
         Target("GB/s of a copy, read and written", speed["copy"] / 1e9),
         Target("GB/s of a sum", speed["read"] / 1e9),
