@@ -33,6 +33,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
@@ -50,8 +51,11 @@ from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.recipe import NewBackbone
 
 BANK, LANGUAGES = 4096, 40
-# Peak dense bfloat16 throughput as stated by the vendors, in FLOP/s.
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
+# Peak throughput in FLOP/s.
+PEAKS = {"H200": 989e12, "H100 80GB HBM3": 989e12, "A100": 312e12}
+PEAK_SOURCE = (
+    "NVIDIA's data sheets of H200, H100 SXM and A100: bfloat16 on tensor cores, half of the rate with sparsity"
+)
 
 
 class Shape(StrEnum):
@@ -172,15 +176,20 @@ def peak_bytes(device: torch.device) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def flops(model: SentenceTransformer, batch: Batch) -> float:
-    """Return the FLOPs of a forward and backward step: 6 for each weight and token, and attention's products."""
-    config = model[0].model.config
-    weights = sum(p.numel() for n, p in model.named_parameters() if ".layer." in n and p.ndim == 2)
-    total = 0.0
-    for side in batch[0]:
-        n, t = side["input_ids"].shape
-        total += 6 * weights * n * t + 12 * config.num_hidden_layers * config.hidden_size * n * t * t
-    return total
+def flops(backbone: nn.Module, lengths: NDArray[np.floating]) -> float:
+    """Return the FLOPs of texts, forward and backward: 6 for each weight and token, and attention's products.
+
+    ``backbone`` is that of transformers; ``lengths`` are the tokens of each text.
+    """
+    config = backbone.config
+    weights = sum(p.numel() for n, p in backbone.named_parameters() if ".layer." in f".{n}" and p.ndim == 2)
+    attention = 12 * config.num_hidden_layers * config.hidden_size
+    return float(6 * weights * lengths.sum() + attention * (lengths.astype(np.float64) ** 2).sum())
+
+
+def peak_of(device: str) -> float | None:
+    """Return the peak of a device in FLOP/s, or ``None`` if it is not known."""
+    return next((peak for name, peak in PEAKS.items() if name in device), None)
 
 
 def main(
@@ -222,7 +231,8 @@ def main(
                 seconds[contestant.name].append(taken)
         if number >= 2:
             collating.append(collated)
-            work.append(flops(model, batch))
+            sides = [side["attention_mask"].sum(1).cpu().numpy() for side in batch[0]]
+            work.append(sum(flops(model[0].model, lengths) for lengths in sides))
 
     arguments = ["--shape", shape.value, "--batch-size", str(batch_size)]
     memory = [
@@ -261,7 +271,7 @@ def report(
         "overhead_memory_mini_batches": memory[3]["peak"] / memory[2]["peak"],
     }
     found = examine()
-    device = next((name for name in PEAKS if torch.cuda.is_available() and name in torch.cuda.get_device_name()), None)
+    peak = peak_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
     figures = {
         "shape": shape.value,
         "batch_size": batch_size,
@@ -282,7 +292,7 @@ def report(
     for column in ("objective", "ratio", "ms", "sentences/s", "TFLOP/s", "of peak", "peak MB", "bank MB"):
         table.add_column(column, justify="left" if column == "objective" else "right")
     for name, row in figures["objectives"].items():  # type: ignore[attr-defined]
-        of_peak = f"{row['flop_per_second'] / PEAKS[device]:.0%}" if device else "-"
+        of_peak = f"{row['flop_per_second'] / peak:.0%}" if peak else "-"
         table.add_row(
             name,
             f"{ratio(name, plain):.3f}",
