@@ -133,7 +133,7 @@ def readme(checks: Sequence[Check]) -> str:
         "and pictures. The encoder that comes with mlret is in [`mlret-mini/`](mlret-mini/README.md), stage by stage,",
         "and a static one in [`static-mini/`](static-mini/README.md).",
         "Speed is in [`bench/`](bench/README.md), the ablation of contrastive context prediction in",
-        "[`ccp-ablation/`](ccp-ablation/README.md), what raw text is worth to an encoder that is multilingual already in",
+        "[`ccp-ablation/`](ccp-ablation/README.md), what raw text is worth to a multilingual encoder in",
         "[`ccp-adaptation/`](ccp-adaptation/README.md), what late interaction and language adapters are worth in",
         "[`zero-shot-transfer/`](zero-shot-transfer/README.md).",
         "",
