@@ -32,6 +32,7 @@ DTYPES = ("float32", "float16", "int8")
 def main(
     peers: Annotated[Path, typer.Option(help="The folder with the environments of peers/make.py.")],
     sizes: Annotated[str, typer.Option(help="Numbers of vectors, separated by commas.")] = "20000,100000",
+    dtypes: Annotated[str, typer.Option(help="Types of vectors, separated by commas.")] = ",".join(DTYPES),
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
     """Measure graphs."""
@@ -44,7 +45,7 @@ def main(
             make(data, size)
             print(f"\n{size:,} vectors:\n\n| | build CPU s | bytes | recall@10 | candidates | ms | ms in a batch | open ms |")
             print("|---|---:|---:|---:|---:|---:|---:|---:|")
-            for dtype in DTYPES:
+            for dtype in dtypes.split(","):
                 for name, python in pythons.items():
                     command = [str(python), str(PEERS / f"graph_{name}.py"), str(data), str(folder), dtype]
                     output = subprocess.check_output(command, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})

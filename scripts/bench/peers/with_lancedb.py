@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,11 @@ class LanceDB:
         )
 
     def build(self, blocks: Iterator[Block]) -> None:
-        """Add all documents, make the index, and merge the files."""
+        """Add all documents, make the index, merge the files, and remove those of earlier versions of the table."""
         for block in blocks:
             self.add(block)
         self._table.create_index("vector", config=HnswSq(distance_type="cosine", num_partitions=1))
-        self._table.optimize()
+        self._table.optimize(cleanup_older_than=timedelta(0))
 
     def search(self, query: NDArray[np.float32], since: int | None) -> Found:
         """Search by the vector."""
