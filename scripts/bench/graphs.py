@@ -43,8 +43,8 @@ def main(
         for size in map(int, sizes.split(",")):
             data, folder = Path(temporary) / str(size), Path(temporary) / "graph"
             make(data, size)
-            print(f"\n{size:,} vectors:\n\n| | build CPU s | bytes | recall@10 | candidates | ms | ms in a batch | open ms |")
-            print("|---|---:|---:|---:|---:|---:|---:|---:|")
+            heads = ("", "build CPU s", "bytes", "recall@10", "candidates", "ms", "ms in a batch", "open ms")
+            print(f"\n{size:,} vectors:\n\n| {' | '.join(heads)} |\n|---{7 * '|---:'}|")
             for dtype in dtypes.split(","):
                 for name, python in pythons.items():
                     command = [str(python), str(PEERS / f"graph_{name}.py"), str(data), str(folder), dtype]

@@ -1,4 +1,4 @@
-"""Measure what an index costs that grows by small additions: all of them together, the longest pause, and queries meanwhile.
+"""Measure an index that grows by small additions: what all of them cost, the longest pause, and queries meanwhile.
 
     OMP_NUM_THREADS=1 python scripts/bench/growing.py --adds 1000 --json growing.json
 
@@ -94,8 +94,8 @@ def main(
     steps: list[dict[str, float]] = []
     found: list[dict[str, Any]] = []
     machine = examine()
-    print("| documents | CPU s so far | of them graphs | segments | without a graph | longest pause CPU s | query ms | recall@10 |")
-    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    heads = ("documents", "CPU s so far", "of them graphs", "segments", "without a graph", "longest pause CPU s")
+    print(f"| {' | '.join(heads)} | query ms | recall@10 |\n{8 * '|---:'}|")
     with (
         tempfile.TemporaryDirectory() as folder,
         Index.create(Path(folder) / "growing.index", ExternalEncoder("made", DIMS)) as index,

@@ -114,7 +114,8 @@ def measured(kind: Kind, peers: Path | None, data: Path, home: Path, size: int) 
     """Return the figures of a store, or why there are none."""
     python = Path(sys.executable)
     if kind.environment is not None:
-        if peers is None or not (python := peers.resolve() / kind.environment / "bin" / "python").exists():
+        python = (peers or Path()).resolve() / kind.environment / "bin" / "python"
+        if not python.exists():
             return {"missing": f"no environment {kind.environment} in --peers"}
     folder = home / "store"
     shutil.rmtree(folder, ignore_errors=True)

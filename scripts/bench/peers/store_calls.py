@@ -138,10 +138,8 @@ def _use(data: Data, open_store: Callable[[], Store], folder: Path) -> dict[str,
 def _searches(name: str, store: Store, data: Data, since: int | None) -> dict[str, Any]:
     for query in data.queries[:WARM]:
         store.search(query, since)
-    found = []
     clock, used = time.perf_counter(), time.process_time()
-    for query in data.queries:
-        found.append(store.search(query, since))
+    found = [store.search(query, since) for query in data.queries]
     figures = {
         f"{name}_cpu_ms": 1000 * (time.process_time() - used) / len(found),
         f"{name}_ms": 1000 * (time.perf_counter() - clock) / len(found),

@@ -11,7 +11,7 @@ import chromadb
 import numpy as np
 from chromadb.config import Settings
 from numpy.typing import NDArray
-from store_calls import K, Block, Found, measure
+from store_calls import Block, Found, K, measure
 
 
 class Chroma:

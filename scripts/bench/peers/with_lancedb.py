@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from lancedb.index import HnswSq
 from numpy.typing import NDArray
-from store_calls import K, Block, Found, measure
+from store_calls import Block, Found, K, measure
 
 DIMS = 384
 

@@ -13,7 +13,7 @@ from typing import Any
 import faiss  # noqa: F401  # imported first, so that only opening is measured
 import numpy as np
 from numpy.typing import NDArray
-from store_calls import K, Block, Found, measure, size_of
+from store_calls import Block, Found, K, measure, size_of
 
 from mlret.encoders.external import ExternalEncoder
 from mlret.index.index import Index

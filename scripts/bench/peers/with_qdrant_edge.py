@@ -1,4 +1,7 @@
-"""Measure Qdrant Edge, the engine of Qdrant within the process: python with_qdrant_edge.py DATA FOLDER float32 build|use."""
+"""Measure Qdrant Edge: python with_qdrant_edge.py DATA FOLDER float32 build|use.
+
+It is the engine of Qdrant within the process.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from qdrant_edge import (
     RangeFloat,
     UpdateOperation,
 )
-from store_calls import K, Block, Found, measure
+from store_calls import Block, Found, K, measure
 
 
 class QdrantEdge:

@@ -13,7 +13,7 @@ import apsw
 import numpy as np
 import sqlite_vec
 from numpy.typing import NDArray
-from store_calls import K, Block, Found, measure
+from store_calls import Block, Found, K, measure
 
 
 class SqliteVec:

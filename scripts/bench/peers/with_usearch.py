@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from store_calls import K, Block, Found, measure
+from store_calls import Block, Found, K, measure
 from usearch.index import Index
 
 
