@@ -69,7 +69,7 @@ COLUMNS = (
     ("its recall@10", "filtered_recall", 3),
     ("one add ms", "add_cpu_ms", 2),
     ("peak MB of the build", "build_mb", 0),
-    ("open ms", "open_ms", 1),
+    ("open CPU ms", "open_cpu_ms", 1),
     ("verify GB/s", "verify_gb_per_cpu_s", 2),
 )
 
