@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +94,22 @@ def test_what_was_written_is_read_as_it_was(
         assert np.array_equal(one, other)
     with pytest.raises(RuntimeError, match="is of 3000 vectors, not of 7"):
         read_accelerator(kind, path, matrix[:7], SETTINGS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked to read ahead")
+def test_a_graph_that_is_not_in_memory_is_not_read_page_by_page(
+    tmp_path: Path, matrix: NDArray[np.float32], built: dict[SegmentKind, Accelerator]
+) -> None:
+    path = tmp_path / "hnsw.faiss"
+    built["hnsw"].write(path)
+    read_accelerator("hnsw", path, matrix, SETTINGS)  # Loads what reading needs.
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+    read_accelerator("hnsw", path, matrix, SETTINGS)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
+    assert faults < path.stat().st_size / os.sysconf("SC_PAGE_SIZE") / 4
 
 
 @pytest.mark.parametrize("kind", BUILT)

@@ -28,6 +28,7 @@ _BLOCK = 16_384
 # A graph is built in about so many calls, between which progress is reported and an interrupt is noticed.
 _CALLS = 64
 _LEAST_BLOCK = 1_024
+_READ_AHEAD = 2**22  # Bytes; Linux reads no more than 8 MiB of what it is asked for at once.
 
 
 def faiss_module() -> Any:
@@ -300,6 +301,8 @@ def read_accelerator(kind: SegmentKind, path: Path, matrix: Matrix, settings: In
     else:
         # An inverted file is mapped by turning it into an on-disk one; the other indexes are mapped as they are.
         flag = faiss.IO_FLAG_MMAP if kind.startswith("ivf") else getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
+        if kind == "hnsw":
+            _read_ahead(path)
         index = faiss.read_index(str(path), flag)
         found = _wrapped(kind, index, settings)
         if isinstance(found, Graph) and not found.has_vectors:
@@ -307,6 +310,19 @@ def read_accelerator(kind: SegmentKind, path: Path, matrix: Matrix, settings: In
     if index.ntotal != len(matrix):
         raise RuntimeError(f"{path} is of {index.ntotal} vectors, not of {len(matrix)}")
     return found
+
+
+def _read_ahead(path: Path) -> None:
+    """Have a file read in large pieces if it is not in memory, where the operating system can be asked to.
+
+    FAISS looks at all links of a graph when it is opened, but tells the system that a mapped file is read here and
+    there. Every page is then read by itself, which takes 15 times as long.
+    """
+    if sys.platform != "linux":
+        return
+    with path.open("rb") as file:
+        for start in range(0, os.fstat(file.fileno()).st_size, _READ_AHEAD):
+            os.posix_fadvise(file.fileno(), start, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
 
 
 def _wrapped(kind: SegmentKind, index: Any, settings: IndexSettings) -> Accelerator:

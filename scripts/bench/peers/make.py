@@ -25,6 +25,13 @@ PEERS = {
         "onnxruntime==1.32.0",
     ],
     "model2vec": ["model2vec==0.10.0"],
+    "lancedb": ["lancedb==0.40.0", "numpy"],
+    "chromadb": ["chromadb==1.5.9", "numpy"],
+    "usearch": ["usearch==2.26.6", "numpy"],
+    # apsw brings an SQLite that loads extensions, which the sqlite3 of many Python builds does not.
+    "sqlite_vec": ["sqlite-vec==0.1.9", "apsw==3.54.1.0", "numpy"],
+    "qdrant": ["qdrant-client==1.20.0", "numpy"],
+    "qdrant_edge": ["qdrant-edge-py==0.9.0", "numpy"],
     "xtr_warp": ["torch==2.11.0", "xtr-warp-rs==2.1.0.2110"],
 }
 
