@@ -46,7 +46,10 @@ def test_tokens_are_ranked_by_maxsim_and_padding_never_counts(padded: bool) -> N
         list("abcdefghijklmnopqrstuvwxyzABCD"),
     )
     scores, positions = index.search([query], 30)
-    assert positions[0] == np.argsort(-expected).tolist() and np.allclose(scores[0], -np.sort(-expected), atol=2e-3)
+    # The index rounds tokens to 16 bits, which may exchange documents with nearly the same score.
+    assert sorted(positions[0]) == list(range(30))
+    assert np.allclose(expected[positions[0]], -np.sort(-expected), atol=2e-3)
+    assert np.allclose(scores[0], -np.sort(-expected), atol=2e-3)
     few = index.search([query], 5, top_ranked={"q": ["c", "B"]}, query_idx_to_id={0: "q"})[1][0]
     assert sorted(few) == [2, 27]
     with pytest.raises(InputError, match="give query_idx_to_id"):
