@@ -40,7 +40,7 @@ def test_the_inspector_finds_the_schemas_of_all_tools_portable_over_http(
     address = ["--server-url", f"http://127.0.0.1:{server.port}/mcp", "--transport", "http"]
     header = ["--header", f"Authorization: Bearer {server.token}"]
     listed = inspected([*inspector, *address, *header, "--method", "tools/list", "--strict"], tmp_path)
-    assert len(listed["tools"]) == 8
+    assert len(listed["tools"]) == 10
 
 
 def test_the_inspector_calls_a_tool_over_standard_input(inspector: list[str], tmp_path: Path) -> None:

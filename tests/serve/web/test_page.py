@@ -284,7 +284,8 @@ def test_an_index_is_shown_as_pictures_with_tables_and_its_documents_by_pages(op
     page = opened("/#/indexes")
     page.get_by_role("link", name="sample").click()
     shown(page, "sample")
-    figures = page.locator("figure")
+    figures = page.locator(".index-view figure")  # the list of indexes has pictures, too
+    figures.first.wait_for()
     assert figures.count() == 3
     for figure in figures.all():
         assert figure.locator("svg").count() > 0
