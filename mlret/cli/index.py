@@ -261,8 +261,12 @@ def compact(
         os.nice(19)
     with Index.open(path) as index:
         before = index.info()
-        with compaction_progress() as steps:
-            choices = index.compact(steps)
+        try:
+            with compaction_progress() as steps:
+                choices = index.compact(steps)
+        except KeyboardInterrupt:
+            typer.echo("stopped; what is done is kept, and the same command goes on from there", err=True)
+            raise
         after = index.info()
     if as_json:
         print_json({"kinds": [choice._asdict() for choice in choices], "index": dataclasses.asdict(after)})

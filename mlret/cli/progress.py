@@ -127,27 +127,17 @@ def compaction_progress() -> Iterator[Callable[[str, int, int], None]]:
     tasks: dict[str, TaskID] = {}
     lines: dict[str, ProgressLines] = {}
     terminal = _on_terminal()
-    progress = Progress(console=Console(stderr=True), transient=True, disable=not terminal)
+    with Progress(console=Console(stderr=True), transient=True, disable=not terminal) as progress:
 
-    def update(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = progress.add_task(what)
-            lines[what] = ProgressLines(what, "vectors")
-        progress.update(tasks[what], completed=done, total=total)
-        if not terminal:
-            lines[what].update(done, done / total if total else None)
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what)
+                lines[what] = ProgressLines(what, "vectors")
+            progress.update(tasks[what], completed=done, total=total)
+            if not terminal:
+                lines[what].update(done, done / total if total else None)
 
-    try:
-        with progress:
-            yield update
-    except KeyboardInterrupt:
-        if tasks:
-            progress.console.print(
-                "stopped; what is done is kept, and `mlret index compact` goes on from there",
-                markup=False,
-                soft_wrap=True,
-            )
-        raise
+        yield update
 
 
 def _bar(label: ProgressColumn, *figures: ProgressColumn) -> Progress:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mlret.cli.progress import compaction_progress
+from mlret.cli.index import compact
 from mlret.encoders.external import ExternalEncoder
 from mlret.index.index import Index
 from mlret.index.settings import IndexSettings
@@ -126,11 +126,16 @@ def test_graph_that_does_not_belong_to_the_vectors_is_begun_anew(folder: Path, c
     assert done[0] == faiss_index._LEAST_BLOCK and done[-1] == ROWS - 1 and begun_in(folder) == []
 
 
-def test_command_line_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), compaction_progress() as steps:
-        steps("building hnsw", 1, 2)
+def test_command_line_says_how_to_go_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
-    assert "what is done is kept, and `mlret index compact` goes on from there" in capsys.readouterr().err
+
+    monkeypatch.setattr(Index, "compact", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compact(folder)
+    assert "what is done is kept, and the same command goes on from there" in capsys.readouterr().err
 
 
 def test_command_line_compacts_at_low_priority(folder: Path) -> None:

@@ -316,7 +316,7 @@ def _read_ahead(path: Path) -> None:
     """Have a file read in large pieces if it is not in memory, where the operating system can be asked to.
 
     FAISS looks at all links of a graph when it is opened, but tells the system that a mapped file is read here and
-    there. Every page is then read by itself, which takes 15 times as long.
+    there. Every page is then read by itself.
     """
     if sys.platform != "linux":
         return
