@@ -118,12 +118,12 @@ def test_calibration_gets_the_language_of_the_subset(calibrated_encoder: Encoder
 def test_a_multi_vector_encoder_scores_in_mteb_what_maxsim_gives(tiny_token_encoder: TokenEncoder) -> None:
     encoder = tiny_token_encoder
     queries, documents = encoder.encode_query(list(QUERIES.values())), encoder.encode_document(list(DOCUMENTS.values()))
-    # The index stores float16, and the scores of an untrained encoder are close enough for this to change a rank. So is
-    # what other batches change in the last bits of a vector: ranks that are that close may be either way round.
+    # The index stores float16 and multiplies in the way that is fastest at that moment, and the scores of an untrained
+    # encoder are close enough for this to change a rank: scores within a thousandth may be in either order.
     kept = [document.astype(np.float16).astype(np.float32) for document in documents]
     scores = maxsim_matrix(queries, kept)
     random = np.random.default_rng(0)
-    possible = {expected_ndcg(scores * (1 + 1e-4 * random.uniform(-1, 1, scores.shape))) for _ in range(50)}
+    possible = {expected_ndcg(scores * (1 + 1e-3 * random.uniform(-1, 1, scores.shape))) for _ in range(200)}
     possible.add(expected_ndcg(scores))
     found = score(MtebRetriever(encoder), retrieval_task(), "ndcg_at_10")
     assert min(abs(found - expected) for expected in possible) < 1e-4
