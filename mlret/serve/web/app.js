@@ -17,12 +17,19 @@ const VIEWS = [
 ];
 
 let leave = null;
+let turn = 0; // Grows with each view that is asked for, so that a view which is ready late replaces no newer one.
 
 frame((page) => {
-  const show = async ({ first = false } = {}) => {
-    if (location.hash.startsWith("#token=")) return;
+  const turnAway = () => {
     leave?.();
     leave = null;
+    turn += 1;
+    return turn;
+  };
+  const show = async ({ first = false } = {}) => {
+    if (location.hash.startsWith("#token=")) return;
+    const own = turnAway();
+    const { hash } = location;
     const [path, parameters] = address();
     const found = VIEWS.map(([pattern, view]) => [pattern.exec(path), view]).find(([match]) => match);
     let view;
@@ -33,11 +40,14 @@ frame((page) => {
     } catch (error) {
       view = { title: "Error", element: html("div", {}, html("h1", { tabindex: "-1" }, "This did not work"), problemOf(error)) };
     }
-    if (address()[0] !== path) return; // The reader has gone on meanwhile.
+    // The reader has gone on meanwhile. The address changes before its event comes: a view that is shown between the two
+    // writes its own address over that of the next view.
+    if (turn !== own || location.hash !== hash) return;
     leave = view.leave ?? null;
     page.show(view, path, first);
   };
   addEventListener("hashchange", () => show());
+  addEventListener("mlret:unauthorized", turnAway); // The frame asks for another token in place of the view.
   show({ first: true });
 });
 

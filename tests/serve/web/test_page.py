@@ -98,6 +98,19 @@ def test_a_token_that_is_revoked_meanwhile_leads_back_to_the_sign_in(opened: Ope
     shown(page, "The token is not accepted")
 
 
+def test_a_view_that_a_revoked_token_may_not_load_leads_back_to_the_sign_in(opened: Open, page_server: Running) -> None:
+    token = token_of(page_server, "read")
+    page = opened("/#/search", token=token)
+    page_server.tokens.revoke(token.split("_")[1])
+    page.get_by_role("link", name="Indexes").click()
+    shown(page, "The token is not accepted")
+    page.wait_for_timeout(300)
+    assert page.locator("main h1").inner_text() == "Sign in"
+    page.get_by_label("Token", exact=True).fill(page_server.token)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="sample").wait_for()
+
+
 def test_what_a_token_may_not_do_is_said_and_not_offered(opened: Open, page_server: Running) -> None:
     reader = token_of(page_server, "read", scope={"user": "anna"})
     page = opened("/#/memory", token=reader)
@@ -176,6 +189,40 @@ def test_an_outdated_answer_is_never_shown(opened: Open) -> None:
         route.abort()
     page.wait_for_timeout(300)
     assert page.locator("ol.hits article .id").first.inner_text() == "bees-en"
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["older-first", "newer-first"])
+def test_a_view_that_is_ready_late_replaces_no_newer_one(opened: Open, order: tuple[int, int]) -> None:
+    page = opened("/#/indexes")
+    held: list[Any] = []
+    page.route("**/v1/indexes", lambda route: held.append(route))
+    for name in ("sample", "empty"):
+        with page.expect_request("**/v1/indexes"):
+            page.evaluate("name => { location.hash = `#/search?index=${name}`; }", name)
+    while len(held) < 2:
+        page.wait_for_timeout(30)
+    for place in order:
+        with page.expect_response("**/fields"):
+            held[place].continue_()
+    page.wait_for_timeout(300)
+    shown(page, "The index is empty")
+    assert page.url.endswith("#/search?index=empty")
+
+
+def test_a_view_that_is_ready_late_leaves_an_address_that_has_changed(opened: Open) -> None:
+    page = opened("/#/indexes")
+    held: list[Any] = []
+    page.route("**/v1/indexes", lambda route: held.append(route), times=1)
+    with page.expect_request("**/v1/indexes"):
+        page.evaluate("() => { location.hash = '#/search?index=sample'; }")
+    page.evaluate("history.pushState(null, '', '#/search?index=empty')")  # Without the event that comes after a change.
+    while not held:
+        page.wait_for_timeout(30)
+    with page.expect_response("**/fields"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    page.reload()
+    shown(page, "The index is empty")
 
 
 def test_filters_by_language_and_metadata_narrow_the_hits_and_stay_in_the_address(opened: Open) -> None:
