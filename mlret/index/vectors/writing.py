@@ -18,7 +18,7 @@ from mlret.index.vectors.begun_graph import BegunGraph
 from mlret.index.vectors.faiss_index import Accelerator, Graph, build_accelerator
 from mlret.index.vectors.graph_storage import shares_vectors
 from mlret.index.vectors.rounding import Matrix, Rounded, dtype_of, part_of, rounded, scales_of
-from mlret.index.vectors.segments import Segment, checksums_of, map_array, open_accelerator, open_segment
+from mlret.index.vectors.segments import Segment, checksums_of, map_array, open_segment, unread_accelerator
 from mlret.index.vectors.space import Progress, Sealer, rows_alive
 
 Blocks = Iterable[tuple[NDArray[np.int64], Matrix]]
@@ -67,7 +67,8 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
         if stated is None or not shares_vectors(segment.matrix):
             return info
         with suppress(TornFileError):  # It is reported, and replaced, as any other damaged accelerator.
-            graph = open_accelerator(self.files, segment, self.manifest.settings)
+            unread = unread_accelerator(self.files, segment, self.manifest.settings)
+            graph = None if unread is None else unread.read()
             if isinstance(graph, Graph) and graph.has_vectors:
                 graph.compare(segment.matrix)
                 return self._accelerated(info, Choice(stated.kind, stated.why), graph)
