@@ -14,7 +14,9 @@ from mlret.index.settings import IndexSettings
 from mlret.index.vectors import writing
 from mlret.index.vectors.faiss_index import build_accelerator
 from mlret.index.vectors.mapped import release_pages
+from mlret.index.vectors.ragged import Ragged
 from mlret.index.vectors.rounding import Rounded
+from mlret.index.vectors.vector_files import load_vectors
 from mlret.index.verify import verify_index
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is read from /proc")
@@ -31,26 +33,39 @@ def forget_peak() -> None:
 
 
 @linux
-@pytest.mark.parametrize("part", ["array", "rounded"])
+@pytest.mark.parametrize("part", ["array", "rounded", "tokens"])
 def test_released_pages_leave_the_process_and_are_read_again(tmp_path: Path, part: str) -> None:
     right = np.random.default_rng(0).standard_normal((ROWS, DIMS)).astype(np.float32)
     np.save(tmp_path / "vectors.npy", right)
     mapped = np.asarray(np.load(tmp_path / "vectors.npy", mmap_mode="r"))
-    matrix = mapped[1:] if part == "array" else Rounded(mapped[1:])
+    parts = {"array": mapped[1:], "rounded": Rounded(mapped[1:]), "tokens": Ragged(mapped, np.array([0, 2, ROWS]))}
     before = kilobytes("RssFile")
     assert float(mapped.sum()) == pytest.approx(float(right.sum()), abs=10)
     assert kilobytes("RssFile") - before > 30_000
-    release_pages(matrix)
+    release_pages(parts[part])
     assert kilobytes("RssFile") - before < 3_000
     assert np.array_equal(mapped, right)
 
 
-def test_matrix_that_is_no_map_is_left_as_it_is() -> None:
-    matrix = np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32)
-    kept = matrix.copy()
-    release_pages(matrix)
-    release_pages(Rounded(matrix.astype(np.float16)))
-    assert np.array_equal(matrix, kept)
+def test_changes_of_a_map_and_arrays_in_memory_are_kept(tmp_path: Path) -> None:
+    right = np.random.default_rng(0).standard_normal((ROWS, 4)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", right)
+    changed = np.load(tmp_path / "vectors.npy", mmap_mode="c")
+    changed[7] = 3
+    for matrix in (changed, np.asarray(changed)[1:], Rounded(np.asarray(changed)), right, right.tolist()):
+        release_pages(matrix)
+    assert (changed[7] == 3).all() and np.array_equal(np.delete(changed, 7, axis=0), np.delete(right, 7, axis=0))
+
+
+@linux
+def test_vectors_of_a_mapped_file_are_added_without_staying_in_memory(tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", np.random.default_rng(0).standard_normal((ROWS, DIMS)).astype(np.float32))
+    vectors = load_vectors(tmp_path / "vectors.npy")
+    with Index.create(tmp_path / "i", ExternalEncoder("test", DIMS)) as index:
+        before = kilobytes("RssFile")
+        index.add(({"id": str(n), "text": "t", "lang": "en"} for n in range(ROWS)), vectors=vectors, batch_size=512)
+        assert kilobytes("RssFile") - before < 6_000
+        assert len(index) == ROWS
 
 
 @linux

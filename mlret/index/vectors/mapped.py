@@ -6,22 +6,26 @@ import mmap
 
 import numpy as np
 
-from mlret.index.vectors.rounding import Matrix
+from mlret.index.vectors.ragged import Ragged
+from mlret.index.vectors.rounding import Rounded
 
 
-def release_pages(matrix: Matrix) -> None:
+def release_pages(vectors: object) -> None:
     """Take what was read of a memory map out of the memory of this process; it is read again when it is needed.
 
     Linux keeps the pages of a map until memory is short, and counts them as memory of the process. What the system has
-    cached of the file stays cached. Nothing is done with a matrix that is no map, or where the system cannot be asked.
+    cached of the file stays cached. Nothing is done with anything else than a map that is only read (of one that can be
+    written, changes might be lost), or where the system cannot be asked.
 
     Parameters
     ----------
-    matrix
-        ``(n, dims)``, of which the whole map is released, also if the matrix is only a part of it.
+    vectors
+        An array, rounded vectors, or tokens. The whole map is released, also if they are only a part of it.
     """
-    base = matrix if isinstance(matrix, np.ndarray) else matrix.codes
+    values = vectors.values if isinstance(vectors, Ragged) else vectors
+    base: object = values.codes if isinstance(values, Rounded) else values
+    mode = None
     while isinstance(base, np.ndarray):
-        base = base.base
-    if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
+        mode, base = base.mode if isinstance(base, np.memmap) else mode, base.base
+    if mode == "r" and isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
         base.madvise(mmap.MADV_DONTNEED)

@@ -248,7 +248,7 @@ class UnreadAccelerator:
         """
         if os.fstat(self._descriptor).st_mtime_ns != self._written:
             raise TornFileError(f"{self._path} is torn (it was written to after the index was opened)")
-        # A file that was removed has no other name. Where descriptors have no names, a file that is open may be missing.
+        # A file that was removed while it was open has no other name. Only Linux gives descriptors names there.
         named = _DESCRIPTORS / str(self._descriptor)
         try:
             found = read_accelerator(self._kind, named if named.exists() else self._path, self._matrix, self._settings)
