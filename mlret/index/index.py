@@ -179,7 +179,9 @@ class Index:
         """Open an existing index.
 
         Damaged vector files are written again if none of their vectors is lost: from their intact blocks, and from the
-        second copies of an index that keeps them. A warning is written to the logger ``mlret.index``.
+        second copies of an index that keeps them. A warning is written to the logger ``mlret.index``. The graphs of
+        large segments are only checked, in a time that does not depend on their size, and read by the first search that
+        needs them.
 
         Parameters
         ----------

@@ -30,6 +30,7 @@ from mlret.index.storage.unread import Note, notes_on
 from mlret.index.store.compaction import maintain
 from mlret.index.store.noting import notes_of
 from mlret.index.store.store import Store
+from mlret.index.vectors.mapped import release_pages
 from mlret.index.vectors.pairing import as_many
 from mlret.index.vectors.ragged import Ragged
 from mlret.index.vectors.space import AnySpace, Joined, Vectors
@@ -148,7 +149,9 @@ class Adding(ABC):
                     given = None if vectors is None else some_of(vectors, start, start + len(batch))
                     start += len(batch)
                     more = len(batch) == size  # A shorter batch is the last one.
-                    yield self.store_next(batch, given, more=more)
+                    done = self.store_next(batch, given, more=more)
+                    release_pages(vectors)
+                    yield done
                     if not more:
                         return
                 self.finish()

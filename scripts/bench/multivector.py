@@ -4,8 +4,9 @@
         [--peers FOLDER | --kept FILE] [--json FILE] [--plot FILE]
 
 --data names a folder with `emb.npy` (all tokens, one document after another), `doclens.npy` and `queries.npy`
-(queries x tokens x dims). Without it documents are generated: 40 to 80 tokens of 128 dimensions from 3 to 6 of 20,000
-topics, with noise; a query is 32 noisy tokens of one document.
+(queries x tokens x dims; shorter queries are padded with zeros), as `token_corpus.py` writes them. Without it documents
+are generated: 40 to 80 tokens of 128 dimensions from 3 to 6 of 20,000 topics, with noise; a query is 32 noisy tokens of
+one document.
 
 Everything runs in one process: building an index on disk, then for every setting all queries one by one, and all in one
 call. "hits" is the public `Index.search_vectors`, with texts and with the number of probes that the index chose. Exact
@@ -59,11 +60,15 @@ _DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
 
 @dataclass(frozen=True)
 class Corpus:
-    """Tokens of documents, one after another, the offset of each document, and queries."""
+    """Tokens of documents, one after another, the offset of each document, and queries, which are padded with zeros."""
 
     tokens: NDArray[np.floating]
     offsets: NDArray[np.int64]
     queries: NDArray[np.float32]
+
+    def asked(self) -> list[NDArray[np.float32]]:
+        """Return the tokens of each query without padding."""
+        return [query[query.any(axis=1)] for query in self.queries]
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ def exact(corpus: Corpus) -> tuple[list[NDArray[np.int64]], dict[str, float]]:
         every = [np.maximum.reduceat(tokens @ query.T, corpus.offsets[:-1], axis=0).sum(axis=1) for query in some]
         return [np.argsort(-scores)[:K] for scores in every]
 
-    best, seconds, cpu = timed(run, track(corpus.queries, "exact MaxSim", console=Console(stderr=True)))
+    best, seconds, cpu = timed(run, track(corpus.asked(), "exact MaxSim", console=Console(stderr=True)))
     return best, {"exact_ms": 1000 * float(np.median(seconds)), "exact_cpu_ms": 1000 * float(np.median(cpu))}
 
 
@@ -348,7 +353,7 @@ def main(
             corpus, Path(temporary) / "index", changed_settings(IndexSettings(), {"bits": bits, "pooling": pooling})
         )
         truth, all_exact = exact(corpus)
-        queries = list(corpus.queries)
+        queries = corpus.asked()
         efforts = EFFORTS if has_lists(index) else (None,)
         ours = [measure(index, queries, truth, effort) for effort in efforts]
         ours.append(measure_hits(index, queries, truth))

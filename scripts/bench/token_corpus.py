@@ -1,11 +1,9 @@
-"""Make tokens of real passages and questions for `multivector.py --data`.
+"""Make tokens of real passages and questions for `multivector.py --data`, by the bundled encoder's second head.
 
-    python scripts/bench/token_corpus.py OUT --text DIR --questions train.topics.tsv.gz [--passages 50000]
+    python scripts/bench/token_corpus.py OUT --text DIR --questions dev.topics.tsv.gz [--passages 50000]
 
 Passages are consecutive sentences of about 300 characters from documents in the order of the files, taken evenly from
-all files. The encoder has the layers of the bundled one. The vectors of its last layer are projected to 128 dimensions
-at random and normalised, with ColBERT's 32 query tokens. It is not trained for retrieval, but its tokens are
-distributed like those of real text in many languages.
+all files. Questions are padded with zeros to the longest, which changes no score.
 """
 
 from __future__ import annotations
@@ -20,37 +18,15 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.progress import track
-from sentence_transformers import MultiVectorEncoder
-from sentence_transformers.base.modules import Dense, Normalize, Transformer
-from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
-from mlret.encoders.loading import BUNDLED
-from mlret.encoders.token_encoder import TokenEncoder
+import mlret
 
-DIMS = 128
 _CHARACTERS = 300
 _AT_ONCE = 2_048
 _SENTENCES = re.compile(r"(?<=[.!?。！？।])\s*")
-
-
-def encoder() -> TokenEncoder:
-    """Return the bundled encoder's layers with a random projection."""
-    torch.manual_seed(0)
-    transformer = Transformer(
-        str(BUNDLED), max_seq_length=128, query_expansion={"strategy": "fixed", "attend": False, "length": 32}
-    )
-    dims = transformer.get_embedding_dimension()
-    projection = Dense(
-        dims, DIMS, bias=False, activation_function=torch.nn.Identity(), module_input_name="token_embeddings"
-    )
-    torch.nn.init.orthogonal_(projection.linear.weight)
-    normalise = Normalize(module_input_name="token_embeddings")
-    model = MultiVectorEncoder(modules=[transformer, projection, MultiVectorMask(), normalise], device="cpu")
-    return TokenEncoder(model)
 
 
 def passages(folder: Path, count: int) -> list[str]:
@@ -86,12 +62,15 @@ def main(
 ) -> None:
     """Write emb.npy, doclens.npy and queries.npy."""
     out.mkdir(parents=True, exist_ok=True)
-    model = encoder()
+    model = mlret.load_token_encoder()
     with gzip.open(questions, "rt", encoding="utf-8") as lines:
         every = [row["question"] for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)]
     chosen = np.random.default_rng(0).choice(len(every), asked, replace=False)
     queries = model.encode_query([every[place] for place in chosen])
-    np.save(out / "queries.npy", np.stack(queries).astype(np.float32))
+    padded = np.zeros((asked, max(map(len, queries)), model.dims), dtype=np.float32)
+    for place, query in enumerate(queries):
+        padded[place, : len(query)] = query
+    np.save(out / "queries.npy", padded)
     texts, tokens = passages(text, count), []
     for start in track(range(0, len(texts), _AT_ONCE), "encoding", console=Console(stderr=True)):
         tokens += [one.astype(np.float16) for one in model.encode_document(texts[start : start + _AT_ONCE])]

@@ -17,7 +17,7 @@ from mlret.index.store.salvage import Salvage
 from mlret.index.tokens.token_space import MaxSimSpace
 from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.vectors.exact import Device
-from mlret.index.vectors.segments import Rows
+from mlret.index.vectors.segments import Rows, warn_without_accelerator
 from mlret.index.vectors.space import AnySpace, Joined
 from mlret.wording import counted
 
@@ -115,7 +115,7 @@ class SegmentOpener:
             self._space.open_accelerator(segment)
         except TornFileError as error:
             self._check_current(info)
-            _log.warning("%s; searching without it until `mlret index verify --repair` builds it again", error)
+            warn_without_accelerator(error)
         return segment
 
     def _check_current(self, info: AnySegmentInfo) -> None:

@@ -96,7 +96,7 @@ class Store:
         self.segments, self.last_row, self.last_sealed_row = [], 0, self.manifest.last_sealed_row
         self._tail: OpenTail[Rows, Joined] | None = None
         self._tail_size: int | None = None
-        self._dead = np.empty(0, dtype=np.int64)
+        self._dead: NDArray[np.int64] | None = None
         self.changes = -1
         self._agreed: tuple[str, int] | None = None
         self._components: dict[str, Sequence[Step]] = {FORMAT: STEPS}
@@ -124,6 +124,19 @@ class Store:
                 self._tail = tail
             return self._tail
 
+    def dead_rows(self) -> NDArray[np.int64]:
+        """Return the deleted rows that segments may hold, ``(n,)`` int64, ascending; read when they are first needed.
+
+        Raises
+        ------
+        MlretError
+            If their list is damaged.
+        """
+        with self.records.lock:
+            if self._dead is None:
+                self._dead = self.records.tombstones.read()
+            return self._dead
+
     def views(self, allowed: NDArray[np.int64] | None = None) -> list[View[Rows]]:
         """Return what can be searched: the sealed segments without their deleted rows, and the tail.
 
@@ -145,7 +158,7 @@ class Store:
     def _view(self, segment: Rows, allowed: NDArray[np.int64] | None) -> View[Rows]:
         if allowed is not None:  # These rows come from the database, which has no deleted ones.
             return View(segment, segment.positions_of(allowed))
-        dead = segment.positions_of(self._dead)
+        dead = segment.positions_of(self.dead_rows())
         if not len(dead):
             return View(segment)
         alive = np.ones(len(segment), dtype=np.bool_)
@@ -154,7 +167,7 @@ class Store:
 
     def dead_in(self, segment: Rows) -> int:
         """Return how many rows of a segment were deleted."""
-        return len(segment.positions_of(self._dead))
+        return len(segment.positions_of(self.dead_rows()))
 
     def matching(self, condition: Condition) -> NDArray[np.int64]:
         """Return the rows that satisfy a condition, in ascending order; cached until the index changes."""
@@ -180,6 +193,7 @@ class Store:
             if self.records.generation < self.manifest.generation:
                 # A writer was killed between writing the manifest and the database.
                 finish(self.records, read_written(self.folder))
+            self.dead_rows()  # If their list is damaged, that is noticed before anything is written.
             yield
 
     def refresh(self) -> None:
@@ -248,7 +262,7 @@ class Store:
     def sealed_vectors(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
         """Return the vectors of those rows that are in segments; rows that were removed are missing from the result."""
         found: dict[int, NDArray[Any]] = {}
-        wanted = np.setdiff1d(np.array(sorted(rows), dtype=np.int64), self._dead)
+        wanted = np.setdiff1d(np.array(sorted(rows), dtype=np.int64), self.dead_rows())
         for segment in self.segments:
             positions = segment.positions_of(wanted)
             if len(positions):
@@ -349,7 +363,7 @@ class Store:
     def _changed(self, removed: Sequence[int]) -> None:
         self._count()
         self._matching.cache_clear()
-        if len(removed):
+        if len(removed) and self._dead is not None:
             self._dead = np.union1d(self._dead, np.array(removed, dtype=np.int64))
 
     def _count(self) -> None:
@@ -409,7 +423,7 @@ class Store:
                 "folder from a copy"
             )
         if changes != self.changes or manifest.generation != self.manifest.generation:
-            self._dead = self.records.tombstones.read()
+            self._dead = None
             self._matching.cache_clear()
         if self._tail is not None and sealed != self.last_sealed_row:
             self._tail = None

@@ -18,7 +18,7 @@ from mlret.index.vectors.given_vectors import check_matrix, first_not_finite
 from mlret.index.vectors.rounding import Rounded, as_floats, dtype_of, rounded
 from mlret.index.vectors.scan import score, scores_of, search_views
 from mlret.index.vectors.scan_cost import seconds_per_value
-from mlret.index.vectors.segments import Segment, Tail, intact_rows, open_accelerator, open_segment
+from mlret.index.vectors.segments import Segment, Tail, intact_rows, open_segment, unread_accelerator
 from mlret.index.vectors.space import Found, Space, Vectors, View
 from mlret.index.vectors.writing import CosineSealer
 
@@ -116,7 +116,8 @@ class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
         return segment
 
     def open_accelerator(self, segment: Segment, *, thorough: bool = False) -> None:
-        segment.accelerator = open_accelerator(self.files, segment, self.manifest.settings, thorough=thorough)
+        unread = unread_accelerator(self.files, segment, self.manifest.settings, thorough=thorough)
+        segment.accelerator = unread.read() if thorough and unread is not None else unread
 
     def sealer(self, table: VectorTable[NDArray[np.float32]]) -> CosineSealer:
         return CosineSealer(self.files, table, self.manifest)
@@ -133,6 +134,10 @@ class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
             accelerator = segment.info.accelerator
             return Choice(accelerator.kind, accelerator.why) if len(segment) >= FLAT_ROWS else choice
         return choice
+
+    def outdated(self, segment: Segment) -> bool:
+        """Return whether the file of the accelerator cannot be read."""
+        return segment.info.accelerator is not None and segment.accelerator is None
 
     def is_due(self, plain: int, size: int) -> bool:
         return self.choose(plain).kind != "flat" and plain > _PLAIN * size

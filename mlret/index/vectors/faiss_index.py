@@ -20,6 +20,7 @@ from mlret.index.settings import IndexSettings, SegmentKind
 from mlret.index.vectors.begun_graph import BegunGraph
 from mlret.index.vectors.graph_level import fastest_graph_level
 from mlret.index.vectors.graph_storage import shares_vectors, storage_of
+from mlret.index.vectors.mapped import release_pages
 from mlret.index.vectors.rounding import Matrix
 
 Progress = Callable[[int], None]
@@ -222,7 +223,7 @@ def build_accelerator(
     matrix
         ``(n, dims)`` of unit length; a memory map is accepted.
     settings
-        The parameters. Training takes at most ``train_size * nlist`` rows, drawn with ``seed``.
+        The parameters. Training an inverted file takes at most ``train_size * nlist`` rows, drawn with ``seed``.
     progress
         Called with the number of rows that are done.
     begun
@@ -259,7 +260,7 @@ def _built_graph(matrix: Matrix, settings: IndexSettings, progress: Progress | N
     if index is None:
         index = faiss.index_factory(matrix.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = settings.ef_construction
-        index.train(_sample(matrix, settings))
+        index.train(_extremes(matrix))
     # FAISS prepares a lock for each vector that there is at each call, which therefore are few.
     size = min(_BLOCK, max(_LEAST_BLOCK, len(matrix) // _CALLS))
     with fastest_graph_level(matrix, factory):
@@ -355,10 +356,20 @@ def _sample(matrix: Matrix, settings: IndexSettings) -> NDArray[np.float32]:
     return np.ascontiguousarray(matrix[np.sort(rows)])
 
 
+def _extremes(matrix: Matrix) -> NDArray[np.float32]:
+    """Return the lowest and the highest value of each dimension, ``(2, dims)``: all that int8 codes are trained on."""
+    found = np.ascontiguousarray(matrix[:1]).repeat(2, axis=0)
+    for _, block in _blocks(matrix, size=_LEAST_BLOCK):
+        np.minimum(found[0], block.min(axis=0), out=found[0])
+        np.maximum(found[1], block.max(axis=0), out=found[1])
+    return found
+
+
 def _blocks(matrix: Matrix, first: int = 0, size: int | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
     size = size or _BLOCK
     for start in range(first, len(matrix), size):
         yield start, np.ascontiguousarray(matrix[start : start + size])
+        release_pages(matrix)
 
 
 def _build_binary(matrix: Matrix, settings: IndexSettings, progress: Progress | None) -> Accelerator:

@@ -77,7 +77,7 @@ def search_views(
 
 
 def _uses_accelerator(view: View[Segment], exact: bool) -> bool:
-    return not exact and view.segment.accelerated and len(view) > _FEW * len(view.segment)
+    return not exact and len(view) > _FEW * len(view.segment) and view.segment.accelerated
 
 
 def _is_plain(view: View[Segment], exact: bool) -> bool:

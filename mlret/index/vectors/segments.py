@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import weakref
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,6 +23,8 @@ from mlret.index.vectors.rounding import Matrix, Rounded, dtype_of, scales_of
 # NumPy parses the header of an array by `ast`, of which CPython 3.11 lets only one thread build trees at a time: it
 # raises SystemError if a finalizer lets another thread in between.
 _ONE_HEADER = Lock()
+_DESCRIPTORS = Path("/proc/self/fd")  # Where Linux lists the open files of a process under their descriptors.
+_log = logging.getLogger("mlret.index")
 
 
 class Rows:
@@ -79,17 +84,41 @@ class Segment(Rows):
     def __init__(self, numbers: NDArray[np.int64], matrix: Matrix, info: SegmentInfo | None = None) -> None:
         super().__init__(numbers, info)
         self.matrix = matrix
-        self.accelerator: Accelerator | None = None
         self.exact: ExactSearch = CpuExact(matrix)
+        self._accelerator: Accelerator | UnreadAccelerator | None = None
+        self._reading = Lock()
+
+    @property
+    def accelerator(self) -> Accelerator | None:
+        """What proposes candidates, which is read from its file when it is first needed; ``None`` if there is none.
+
+        If the file cannot be read, a warning is logged, and the segment has no accelerator from then on.
+        """
+        if isinstance(self._accelerator, UnreadAccelerator):
+            with self._reading:
+                if isinstance(self._accelerator, UnreadAccelerator):
+                    self._accelerator = self._read(self._accelerator)
+        return self._accelerator
+
+    @accelerator.setter
+    def accelerator(self, accelerator: Accelerator | UnreadAccelerator | None) -> None:
+        self._accelerator = accelerator
+
+    def _read(self, unread: UnreadAccelerator) -> Accelerator | None:
+        try:
+            return unread.read()
+        except TornFileError as error:
+            warn_without_accelerator(error)
+            return None
 
     @property
     def kind(self) -> str:
-        return self.info.accelerator.kind if self.accelerator is not None else "flat"
+        return self.info.accelerator.kind if self._accelerator is not None else "flat"
 
     @property
     def accelerated(self) -> bool:
         """Whether candidates come from an accelerator. A GPU compares all rows instead, which is faster still."""
-        return self.accelerator is not None and isinstance(self.exact, CpuExact)
+        return isinstance(self.exact, CpuExact) and self.accelerator is not None
 
 
 def open_segment(files: SealedFiles, info: SegmentInfo, manifest: Manifest, *, thorough: bool = False) -> Segment:
@@ -178,10 +207,61 @@ def checksums_of(files: SealedFiles, info: SegmentInfo) -> NDArray[np.uint32] | 
         return None
 
 
-def open_accelerator(
+class UnreadAccelerator:
+    """The accelerator of a sealed segment, whose file was checked, and is read when it is first needed.
+
+    FAISS looks at all links of a graph that it reads, which takes longer the more vectors there are. The file is kept
+    open until then, so that it can be read even if another process has replaced the segment in the meantime.
+
+    Parameters
+    ----------
+    path
+        The file.
+    segment
+        The open segment.
+    settings
+        The settings of the search.
+
+    Raises
+    ------
+    TornFileError
+        If the file is missing.
+    """
+
+    def __init__(self, path: Path, segment: Segment, settings: IndexSettings) -> None:
+        self._path = path
+        self._kind, self._matrix, self._settings = segment.info.accelerator.kind, segment.matrix, settings
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise TornFileError(f"{path} cannot be read ({error.strerror})") from error
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+        self._written = os.fstat(self._descriptor).st_mtime_ns
+
+    def read(self) -> Accelerator:
+        """Read the accelerator.
+
+        Raises
+        ------
+        TornFileError
+            If the file was written to since it was checked, or this FAISS cannot read it.
+        """
+        if os.fstat(self._descriptor).st_mtime_ns != self._written:
+            raise TornFileError(f"{self._path} is torn (it was written to after the index was opened)")
+        # A file that was removed while it was open has no other name. Only Linux gives descriptors names there.
+        named = _DESCRIPTORS / str(self._descriptor)
+        try:
+            found = read_accelerator(self._kind, named if named.exists() else self._path, self._matrix, self._settings)
+        except (RuntimeError, AttributeError, OSError) as error:
+            raise TornFileError(f"{self._path} cannot be read by this faiss") from error
+        self._close()
+        return found
+
+
+def unread_accelerator(
     files: SealedFiles, segment: Segment, settings: IndexSettings, *, thorough: bool = False
-) -> Accelerator | None:
-    """Open the accelerator of a sealed segment; ``None`` if it has none.
+) -> UnreadAccelerator | None:
+    """Check the file of the accelerator of a sealed segment, without reading it; ``None`` if there is none.
 
     Parameters
     ----------
@@ -197,16 +277,17 @@ def open_accelerator(
     Raises
     ------
     TornFileError
-        If the file is missing or damaged, or this FAISS cannot read it.
+        If the file is missing or damaged.
     """
     info = segment.info.accelerator if segment.info else None
     if info is None:
         return None
-    path = files.check(info, thorough=thorough)
-    try:
-        return read_accelerator(info.kind, path, segment.matrix, settings)
-    except (RuntimeError, AttributeError) as error:
-        raise TornFileError(f"{path} cannot be read by this faiss") from error
+    return UnreadAccelerator(files.check(info, thorough=thorough), segment, settings)
+
+
+def warn_without_accelerator(error: TornFileError) -> None:
+    """Log that a segment is searched without its accelerator, whose file is missing or damaged."""
+    _log.warning("%s; searching without it until `mlret index verify --repair` builds it again", error)
 
 
 def map_array(

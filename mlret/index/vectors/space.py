@@ -170,14 +170,14 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
 
     @abstractmethod
     def open_accelerator(self, segment: SegmentT, *, thorough: bool = False) -> None:
-        """Open the accelerator of an open segment, if it has one.
+        """Check the file of the accelerator of an open segment, if it has one; it is read when it is first needed.
 
         Parameters
         ----------
         segment
             The segment; its accelerator is set.
         thorough
-            Hash the file even if it has not changed since it was last hashed.
+            Hash the file even if it has not changed since it was last hashed, and read it at once.
 
         Raises
         ------

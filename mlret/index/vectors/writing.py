@@ -17,11 +17,13 @@ from mlret.index.storage.sealed import TornFileError, save_npy, write_npy
 from mlret.index.vectors.begun_graph import BegunGraph
 from mlret.index.vectors.faiss_index import Accelerator, Graph, build_accelerator
 from mlret.index.vectors.graph_storage import shares_vectors
+from mlret.index.vectors.mapped import release_pages
 from mlret.index.vectors.rounding import Matrix, Rounded, dtype_of, part_of, rounded, scales_of
-from mlret.index.vectors.segments import Segment, checksums_of, map_array, open_accelerator, open_segment
+from mlret.index.vectors.segments import Segment, checksums_of, map_array, open_segment, unread_accelerator
 from mlret.index.vectors.space import Progress, Sealer, rows_alive
 
 Blocks = Iterable[tuple[NDArray[np.int64], Matrix]]
+_BATCH = 2048  # Vectors that are read from the database at once.
 _BLOCK = 8192  # A multiple of ROWS, so that blocks of both kinds begin together.
 
 
@@ -31,7 +33,9 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
     def from_records(self, first_row: int, last_row: int) -> SegmentInfo | None:
         count = self.table.count(first_row, last_row)
         dtype = self.manifest.settings.dtype
-        blocks = ((rows, rounded(some, dtype)) for rows, some in self.table.batches(first_row, last_row))
+        blocks = (
+            (rows, rounded(some, dtype)) for rows, some in self.table.batches(first_row, last_row, batch_size=_BATCH)
+        )
         return self._write(first_row, last_row, count, blocks)
 
     def merge(self, segments: Sequence[Segment], dead: NDArray[np.int64]) -> SegmentInfo | None:
@@ -67,7 +71,8 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
         if stated is None or not shares_vectors(segment.matrix):
             return info
         with suppress(TornFileError):  # It is reported, and replaced, as any other damaged accelerator.
-            graph = open_accelerator(self.files, segment, self.manifest.settings)
+            unread = unread_accelerator(self.files, segment, self.manifest.settings)
+            graph = None if unread is None else unread.read()
             if isinstance(graph, Graph) and graph.has_vectors:
                 graph.compare(segment.matrix)
                 return self._accelerated(info, Choice(stated.kind, stated.why), graph)
@@ -90,7 +95,12 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
 
     def _with_checksums(self, info: SegmentInfo, *, thorough: bool = False) -> SegmentInfo:
         shape, dtype = (info.rows, self.manifest.dims), np.dtype(dtype_of(self.manifest.settings.dtype))
-        sums = sums_of(map_array(self.files, info.vectors, shape, dtype, thorough=thorough))
+        codes = map_array(self.files, info.vectors, shape, dtype, thorough=thorough)
+        sums = np.empty(-(-info.rows // ROWS), dtype=np.uint32)
+        for start in range(0, info.rows, _BLOCK):
+            found = sums_of(codes[start : start + _BLOCK])
+            sums[start // ROWS :][: len(found)] = found
+            release_pages(codes)
         # Named after the file of the vectors, which an earlier generation may have written.
         name = info.vectors.file.rpartition("/")[2].removesuffix(".npy")
         blocks = self.files.seal(f"{name}.blocks.npy", partial(save_npy, array=sums))
@@ -145,3 +155,4 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
             elif some.scales is not None:
                 some = Rounded(some.codes, scales_of(some.codes))  # They have no checksum of their own.
             yield segment.numbers[part][alive[part]], some
+            release_pages(segment.matrix)

@@ -149,7 +149,7 @@ def _kth(values: NDArray[np.float32], k: int) -> float:
 
 def _plain(view: Any) -> bool:
     """Return whether comparing all rows on the CPU is the fastest way to search a segment."""
-    return view.segment.accelerator is None and isinstance(view.segment.exact, CpuExact)
+    return view.segment.kind == "flat" and isinstance(view.segment.exact, CpuExact)
 
 
 def _products(matrix: Matrix, positions: NDArray[np.int64], vector: NDArray[np.float32]) -> NDArray[np.float32]:
