@@ -43,7 +43,7 @@ class StageSettings(Settings):
     layers: Literal["all", "none"] = Field(
         "all", description="'none' trains the encoder as a bag of words, before its layers join"
     )
-    bfloat16: bool = True
+    bfloat16: bool = Field(True, description="compute in bfloat16 where the processor or the GPU is faster at it")
     optimizer: Literal["adamw", "schedule-free"] = Field(
         "adamw", description="'schedule-free': AdamW by averaging, constant after the warm-up (extra: train)"
     )

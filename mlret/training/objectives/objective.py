@@ -26,6 +26,7 @@ from mlret.training.batches.packed import PackedDocuments
 from mlret.training.batches.pairs import Batchable, ContextPairs, Padding, PairCollator, Pairs, TranslationPairs
 from mlret.training.batches.passages import Passages
 from mlret.training.batches.single_texts import SingleTexts
+from mlret.training.computing import in_bfloat16
 from mlret.training.objectives.alignment import TranslationRankingLoss
 from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.objectives.distillation import TranslationDistillationLoss
@@ -266,7 +267,7 @@ class ObjectiveBuilder:
         texts = SingleTexts(pairs, passages, share=stage.passages)
         teacher = load_encoder(None if stage.teacher == "bundled" else stage.teacher).model
         try:
-            loss = LayerDistillationLoss(model, teacher, stage.targets, bfloat16=stage.bfloat16)
+            loss = LayerDistillationLoss(model, teacher, stage.targets, bfloat16=in_bfloat16(stage))
         except ValueError as error:
             raise InputError(f"stage {stage.name!r}: {error}") from error
         return Objective(texts, self._collator(texts, stage, model), loss, unit="texts", texts=1)
