@@ -26,6 +26,7 @@ from mlret.training.sources import (
 from mlret.training.stages import (
     AlignmentStage,
     ContextStage,
+    LayerDistillationStage,
     LexicalStage,
     MaskedStage,
     RankingStage,
@@ -34,7 +35,7 @@ from mlret.training.stages import (
 )
 
 # The stages that draw pairs from groups of parallel sources.
-_Paired = AlignmentStage | LexicalStage | TranslationDistillationStage
+_Paired = AlignmentStage | LayerDistillationStage | LexicalStage | TranslationDistillationStage
 
 
 class TokenizerSettings(Settings):
@@ -89,6 +90,19 @@ class PretrainedBackbone(Settings):
         "keep", description="'drop' removes the prompts that the model expects before queries and documents"
     )
     adapters: AdapterSettings | None = Field(None, description="make it modular: an adapter for each language")
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="keep these layers alone, numbered from 0 in ascending order"
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="by default the model's own; 0 halves the time of a step on a CPU"
+    )
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_ascend(cls, layers: list[int] | None) -> list[int] | None:
+        if layers is not None and layers != sorted(set(layers)):
+            raise ValueError(f"the layers {layers} are not in ascending order, each named once")
+        return layers
 
     @property
     def source(self) -> str:
@@ -225,9 +239,10 @@ class Recipe(Settings):
                 raise ValueError(f"stage {stage.name!r} needs a source of kind 'ranking'")
             if isinstance(stage, _Paired) and (missing := set(stage.groups) - groups):
                 raise ValueError(f"stage {stage.name!r} draws from {sorted(missing)}, which no source provides")
-            if isinstance(stage, ContextStage | MaskedStage) and not any(
-                isinstance(source, DocumentSource | HubSource) for source in self.sources
-            ):
+            reads_documents = isinstance(stage, ContextStage | MaskedStage) or (
+                isinstance(stage, LayerDistillationStage) and stage.passages > 0
+            )
+            if reads_documents and not any(isinstance(source, DocumentSource | HubSource) for source in self.sources):
                 raise ValueError(f"stage {stage.name!r} needs a source of kind 'documents' or 'hub'")
         return self
 

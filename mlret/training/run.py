@@ -37,6 +37,7 @@ from mlret.training.backbones.backbone import (
 from mlret.training.backbones.transplanted import build_transplanted
 from mlret.training.batches.examples import RankingExamples, remember_instructions
 from mlret.training.calibrate import fit_calibration
+from mlret.training.computing import attention_as_products, in_bfloat16
 from mlret.training.few_bits import in_few_bits
 from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.objectives.masking import MaskedObjective
@@ -204,6 +205,8 @@ class _Run:
             with ExitStack() as parts:
                 if isinstance(stage, MaskedStage):
                     parts.enter_context(as_transformer_alone(model))
+                if in_bfloat16(stage) and not torch.cuda.is_available():
+                    parts.enter_context(attention_as_products(model))
                 if stage.few_bits is not None:
                     parts.enter_context(in_few_bits(model, **stage.few_bits.model_dump()))
                 if stage.mini_batch_size is not None:

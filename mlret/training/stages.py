@@ -43,14 +43,15 @@ class StageSettings(Settings):
     layers: Literal["all", "none"] = Field(
         "all", description="'none' trains the encoder as a bag of words, before its layers join"
     )
-    bfloat16: bool = True
+    bfloat16: bool = Field(True, description="compute in bfloat16 where the processor or the GPU is faster at it")
     optimizer: Literal["adamw", "schedule-free"] = Field(
         "adamw", description="'schedule-free': AdamW by averaging, constant after the warm-up (extra: train)"
     )
-    freeze: Literal["none", "transfer", "shared", "backbone"] = Field(
+    freeze: Literal["none", "embeddings", "transfer", "shared", "backbone"] = Field(
         "none",
-        description="'transfer': embeddings and language adapters stay, one language trains all else; 'shared': all "
-        "but the adapters stays; 'backbone': the transformer stays, what follows it learns",
+        description="'embeddings': the embeddings stay; 'transfer': these and language adapters stay, one language "
+        "trains all else; 'shared': all but the adapters stays; 'backbone': the transformer stays, what follows it "
+        "learns",
     )
     few_bits: FewBits | None = Field(
         None, description="train the transformer as scripts/pack_encoder.py stores it, in so few bits"
@@ -172,6 +173,25 @@ class TranslationDistillationStage(StageSettings):
     groups: dict[str, _Weight] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
 
 
+class LayerDistillationStage(StageSettings):
+    """A stage in which each layer is trained towards the output of one of a deeper teacher's layers."""
+
+    objective: Literal["layer-distillation"]
+    teacher: str = Field(description="an encoder with the same tokenizer and width: 'bundled', a folder or a hub id")
+    targets: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        description="for each layer, the teacher's layer, from 0, whose output it learns; by default evenly spaced "
+        "ones, the last by the last",
+    )
+    passages: float = Field(
+        0.0, ge=0, lt=1, description="share of the batches that hold passages of documents; others hold texts of pairs"
+    )
+    segmentations: int = Field(
+        1, ge=1, description="ways in which texts are split into tokens; all but the first lack some tokens"
+    )
+    groups: dict[str, _Weight] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
+
+
 class LexicalStage(StageSettings):
     """A stage that pulls together words of the same meaning, in any two languages."""
 
@@ -199,6 +219,12 @@ class MaskedStage(StageSettings):
 
 
 Stage = Annotated[
-    ContextStage | AlignmentStage | RankingStage | TranslationDistillationStage | LexicalStage | MaskedStage,
+    ContextStage
+    | AlignmentStage
+    | RankingStage
+    | TranslationDistillationStage
+    | LayerDistillationStage
+    | LexicalStage
+    | MaskedStage,
     Field(discriminator="objective"),
 ]

@@ -27,6 +27,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from mlret.errors import MlretError, require
 from mlret.training.batches.by_language import LanguageBatchSampler
 from mlret.training.batches.pairs import PairDataset
+from mlret.training.computing import in_bfloat16
 from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.objectives.monitors import ContextMonitor
 from mlret.training.objectives.objective import Objective
@@ -255,7 +256,7 @@ def train_stage(
         lr_scheduler_type="constant" if schedule_free else "linear",
         warmup_steps=int(stage.warmup * stage.steps),
         optim="schedule_free_adamw" if schedule_free else "adamw_torch_fused",
-        bf16=stage.bfloat16,
+        bf16=in_bfloat16(stage),
         use_cpu=not on_gpu,
         seed=seed,
         logging_steps=max(1, min(100, stage.steps // 10)),

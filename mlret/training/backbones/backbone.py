@@ -27,6 +27,7 @@ from mlret.encoders.longest_input import keep_within_positions, positions_of
 from mlret.encoders.multi_vector import load_token_encoder
 from mlret.encoders.token_weights import TokenWeights
 from mlret.errors import InputError, first_line
+from mlret.training.backbones.layers import keep_layers, set_dropout
 from mlret.training.recipe import MultiVectorSettings, NewBackbone, PretrainedBackbone
 
 AnyModel = SentenceTransformer | MultiVectorEncoder
@@ -115,12 +116,16 @@ def load_backbone(
     Raises
     ------
     InputError
-        If there is no such model, if it is an encoder and the settings name a pooling, or if it already has the
-        adapters or token vectors that the settings ask for.
+        If there is no such model, if it is an encoder and the settings name a pooling, if it lacks a layer to keep, or
+        if it already has the adapters or token vectors that the settings ask for.
     """
     model = _loaded(settings)
     if settings.prompts == "drop":
         model.prompts = {}
+    if settings.layers is not None:
+        keep_layers(model, settings.layers)
+    if settings.dropout is not None:
+        set_dropout(model, settings.dropout)
     if settings.adapters is not None:
         with_adapters(model, **settings.adapters.model_dump())
     if multi_vector is None:

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mlret.errors import InputError
 from mlret.training.batches.packed import PackedDocuments, PackedTexts
-from mlret.training.stages import AlignmentStage, ContextStage, TranslationDistillationStage
+from mlret.training.stages import AlignmentStage, ContextStage, LayerDistillationStage, TranslationDistillationStage
 from mlret.training.text.tokenizer import with_tokens_missing
 from mlret.training.text.training_text import TrainingText
 
@@ -171,7 +171,7 @@ class TranslationPairs(Pairs):
         self,
         text: TrainingText,
         tokenizer: PreTrainedTokenizerFast,
-        stage: AlignmentStage | TranslationDistillationStage,
+        stage: AlignmentStage | LayerDistillationStage | TranslationDistillationStage,
         cut: Path | None = None,
     ) -> None:
         rows: dict[str, int] = {}

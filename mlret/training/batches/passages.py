@@ -1,4 +1,4 @@
-"""Running text cut into passages of many sentences, for masked language modelling."""
+"""Running text cut into passages of many sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mlret.errors import InputError
 from mlret.training.batches.packed import PackedDocuments, PackedTexts
 from mlret.training.batches.pairs import Pairs, sampling_weights
-from mlret.training.stages import MaskedStage
+from mlret.training.stages import StageSettings
 
 
 class Passages(Pairs):
@@ -32,7 +32,7 @@ class Passages(Pairs):
     """
 
     def __init__(
-        self, documents: PackedDocuments, stage: MaskedStage, *, languages: Sequence[str] | None = None
+        self, documents: PackedDocuments, stage: StageSettings, *, languages: Sequence[str] | None = None
     ) -> None:
         self.languages = documents.languages if languages is None else [*languages]
         if missing := set(self.languages) - set(documents.languages):

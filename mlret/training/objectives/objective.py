@@ -16,7 +16,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from mlret.encoders.adapters import LanguageTransformer, add_language, freeze_for_transfer, freeze_shared
-from mlret.encoders.bag_of_words import is_bag_of_words
+from mlret.encoders.bag_of_words import is_bag_of_words, token_embeddings
+from mlret.encoders.loading import load_encoder
 from mlret.encoders.longest_input import positions_of
 from mlret.errors import InputError
 from mlret.training.batches.concepts import ConceptPairs
@@ -24,9 +25,12 @@ from mlret.training.batches.examples import RankingCollator, RankingExamples
 from mlret.training.batches.packed import PackedDocuments
 from mlret.training.batches.pairs import Batchable, ContextPairs, Padding, PairCollator, Pairs, TranslationPairs
 from mlret.training.batches.passages import Passages
+from mlret.training.batches.single_texts import SingleTexts
+from mlret.training.computing import in_bfloat16
 from mlret.training.objectives.alignment import TranslationRankingLoss
 from mlret.training.objectives.ccp import ContextPredictionLoss
 from mlret.training.objectives.distillation import TranslationDistillationLoss
+from mlret.training.objectives.layer_distillation import LayerDistillationLoss
 from mlret.training.objectives.masking import MaskedLanguageModel, MaskedObjective
 from mlret.training.objectives.monitors import ContextMonitor
 from mlret.training.objectives.ranking import RankingLoss
@@ -36,6 +40,7 @@ from mlret.training.recipe import Recipe
 from mlret.training.stages import (
     AlignmentStage,
     ContextStage,
+    LayerDistillationStage,
     LexicalStage,
     MaskedStage,
     RankingStage,
@@ -166,6 +171,8 @@ class ObjectiveBuilder:
             freeze_for_transfer(model)
         elif stage.freeze == "shared":
             freeze_shared(model)
+        elif stage.freeze == "embeddings":
+            token_embeddings(model).requires_grad_(False)
         elif stage.freeze == "backbone":
             model[0].requires_grad_(False)
         if isinstance(stage, RankingStage):
@@ -182,10 +189,14 @@ class ObjectiveBuilder:
         pairs = self._translations(stage)
         if isinstance(stage, TranslationDistillationStage):
             return self._distillation(stage, model, pairs)
+        if isinstance(stage, LayerDistillationStage):
+            return self._layers(stage, model, pairs)
         loss = TranslationRankingLoss(model, temperature=stage.temperature)
         return Objective(pairs, self._collator(pairs, stage, model), loss)
 
-    def _translations(self, stage: AlignmentStage | TranslationDistillationStage) -> TranslationPairs:
+    def _translations(
+        self, stage: AlignmentStage | LayerDistillationStage | TranslationDistillationStage
+    ) -> TranslationPairs:
         with main_first():
             return TranslationPairs(self.text, self.tokenizer, stage, self._tokens())
 
@@ -250,6 +261,16 @@ class ObjectiveBuilder:
                 f"which must be as many as the teacher's {teacher_dims}"
             )
         return MatryoshkaLoss(model, loss, [dims, *sorted(stage.matryoshka, reverse=True)])
+
+    def _layers(self, stage: LayerDistillationStage, model: SentenceTransformer, pairs: TranslationPairs) -> Objective:
+        passages = Passages(self._documents(model), stage) if stage.passages else None
+        texts = SingleTexts(pairs, passages, share=stage.passages)
+        teacher = load_encoder(None if stage.teacher == "bundled" else stage.teacher).model
+        try:
+            loss = LayerDistillationLoss(model, teacher, stage.targets, bfloat16=in_bfloat16(stage))
+        except ValueError as error:
+            raise InputError(f"stage {stage.name!r}: {error}") from error
+        return Objective(texts, self._collator(texts, stage, model), loss, unit="texts", texts=1)
 
     def _masked(self, stage: MaskedStage, model: BaseModel) -> Objective:
         documents = self._documents(model)
