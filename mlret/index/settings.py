@@ -24,7 +24,7 @@ _PASSAGES = {"anyOf": [{"enum": ["cut", "warn", "refuse"], "type": "string"}, {"
 # Building a graph over fewer vectors takes longer than most of their indexes are searched. Of more vectors, those that
 # are compared with a query within a few milliseconds on this machine need no graph either.
 FLAT_ROWS = 100_000
-_QUICK = 0.005
+QUICK = 0.005
 # The share of the machine's memory that a segment's vectors may take before they are compressed.
 _COMFORTABLE = 0.5
 
@@ -200,7 +200,7 @@ def choose_kind(
     if size >= _COMFORTABLE * memory:
         return Choice("ivf-pq", f"{have}: too large to keep at hand, so an inverted file of 4-bit product codes")
     seconds = rows * dims * value_seconds()
-    if seconds < _QUICK:
+    if seconds < QUICK:
         why = f"comparing with all is exact and takes {1000 * seconds:.1f} ms on this machine"
         return Choice("flat", f"{rows:,} vectors of {dims} dimensions: {why}")
     return Choice("hnsw", f"{have}: a graph of neighbours, which compares the fewest for what it finds")

@@ -12,7 +12,7 @@ from typing import Any
 from mlret.index.index import Index
 from mlret.index.storage import blocks, sealed, vector_table
 from mlret.index.store import store
-from mlret.index.vectors import segments, writing
+from mlret.index.vectors import begun_graph, segments, writing
 from mlret.index.verify import verify_index
 from tests.index import damaging
 from tests.index.made import encoder, shrink
@@ -68,8 +68,10 @@ def _write(folder: Path, steps: int, act: str) -> None:
     shrink()
     for module in OF_BLOCKS:
         module.ROWS = ROWS
+    begun_graph._SECONDS = 0.0
     for owner, name in (
         (sealed, "write_atomically"),
+        (begun_graph, "write_atomically"),
         (store, "write_manifest"),
         (store, "settle"),
         (sealed.SealedFiles, "remove_all_but"),

@@ -191,6 +191,7 @@ def test_a_graph_is_built_with_the_fastest_level_and_the_level_of_before_returns
         pytest.skip("this FAISS has no choice of levels")
     monkeypatch.delenv("FAISS_SIMD_LEVEL", raising=False)
     monkeypatch.setattr(graph_level, "_LEAST", 1)
+    monkeypatch.setattr(graph_level, "_FOUND", {})
     before, fastest = config.get_level(), faiss_index.faiss_module().SIMDLevel_NONE
     monkeypatch.setattr(graph_level, "_fastest", lambda _faiss, levels, *_: fastest if len(levels) > 1 else levels[0])
     seen = []

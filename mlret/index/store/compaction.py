@@ -13,6 +13,7 @@ from mlret.index.sqlite.pages import See
 from mlret.index.storage.manifest import FORMAT_VERSION, AnySegmentInfo
 from mlret.index.store.store import Store
 from mlret.index.vectors.segments import Rows
+from mlret.index.vectors.space import Part
 
 # This many segments of about one size are merged, so that a row is copied once for each size and not once for each
 # segment.
@@ -126,11 +127,11 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
     seal(store, progress)
     for group in _groups(store):
         if len(group) > 1 or store.dead_in(group[0]):
-            _replace(store, [(group, False)], progress)
+            _replace(store, [(group, store.space.extends(group[0]))], progress)
     _bring_up_to_date(store, progress)
     choices = []
     for segment in list(store.segments):
-        choice = store.space.kept(segment, store.space.choose(segment.size))
+        choice = store.space.kept(segment, segment.size)
         choices.append(choice)
         if segment.kind != choice.kind or store.space.outdated(segment):
             sealer = store.sealer()
@@ -164,9 +165,18 @@ def _bring_up_to_date(store: Store, progress: Callable[[str, int, int], None] | 
 
 
 def is_due(store: Store) -> bool:
-    """Return whether enough vectors are outside any accelerator to make building one worthwhile."""
-    plain = sum(segment.size for segment in store.segments if segment.kind == "flat") + store.tail_size()
-    return store.space.is_due(plain, sum(segment.size for segment in store.segments) + store.tail_size())
+    """Return whether enough vectors are outside any accelerator to make compaction worthwhile."""
+    parts, tail = [], store.tail_size()
+    for group in _groups(store):
+        sizes = [_alive(store, segment) for segment in group]
+        plain = sum(size for size, segment in zip(sizes, group, strict=True) if segment.kind == "flat")
+        parts.append(Part(plain, sum(sizes), store.space.extends(group[0])))
+    if parts and parts[-1].size + tail <= store.space.largest_segment:
+        plain, size, extends = parts.pop()
+        parts.append(Part(plain + tail, size + tail, extends))
+    elif tail:
+        parts.append(Part(tail, tail, False))
+    return store.space.is_due(parts)
 
 
 def _replace(
@@ -174,7 +184,10 @@ def _replace(
     groups: list[tuple[list[Rows], bool]],
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
-    """Rewrite each group of neighbouring segments as one segment, with an accelerator if the group's flag is set."""
+    """Rewrite each group of neighbouring segments as one segment, with an accelerator if the group's flag is set.
+
+    What the manifest lists stays as it is until the new segments are complete with their accelerators.
+    """
     sealer = store.sealer()
     sealer.progress = progress
     dead = store.records.tombstones.read()
@@ -182,8 +195,8 @@ def _replace(
     for group, accelerated in groups:
         info = sealer.merge(group, dead)
         if info is not None and accelerated:
-            choice = store.space.choose(info.size)
-            info = sealer.accelerate(info, choice, sealer.counting(f"building {choice.kind}", info.size))
+            choice = store.space.kept(group[0], info.size)
+            info = sealer.extend(info, group[0], choice, sealer.counting(f"building {choice.kind}", info.size))
         infos |= {segment.info.first_row: None for segment in group} | {group[0].info.first_row: info}
     found = [infos.get(old.first_row, old) for old in store.manifest.segments]
     store.switch([info for info in found if info is not None], sealer.changes)
@@ -202,7 +215,7 @@ def _groups(store: Store) -> list[list[Rows]]:
     groups: list[list[Rows]] = []
     size = 0
     for segment in store.segments:
-        alive = segment.size * (len(segment) - store.dead_in(segment)) // max(1, len(segment))
+        alive = _alive(store, segment)
         if groups and size + alive <= store.space.largest_segment:
             groups[-1].append(segment)
             size += alive
@@ -210,3 +223,8 @@ def _groups(store: Store) -> list[list[Rows]]:
             groups.append([segment])
             size = alive
     return groups
+
+
+def _alive(store: Store, segment: Rows) -> int:
+    """Return about what the size of a segment is without its deleted rows."""
+    return segment.size * (len(segment) - store.dead_in(segment)) // max(1, len(segment))

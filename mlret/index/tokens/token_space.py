@@ -25,7 +25,7 @@ from mlret.index.tokens.token_segments import TokenSegment, TokenTail, open_list
 from mlret.index.tokens.token_writing import SharedCodec, TokenSealer
 from mlret.index.vectors.exact import Device
 from mlret.index.vectors.ragged import Ragged, check_tokens, offsets_of
-from mlret.index.vectors.space import Found, Space, Vectors, View
+from mlret.index.vectors.space import Found, Part, Space, Vectors, View
 
 # With more tokens, lists are built without measuring first: comparing all takes long on every machine.
 MOST_FLAT = 2**20
@@ -161,7 +161,9 @@ class MaxSimSpace(Space[TokenSegment, TokenSegmentInfo, Ragged]):
         """Return whether the lists of a segment belong to an older generation of centroids."""
         return segment.lists is not None and self.codec is not None and segment.lists.first != self.codec.first
 
-    def is_due(self, plain: int, size: int) -> bool:
+    def is_due(self, parts: Sequence[Part]) -> bool:
+        # All segments are searched with one effort, which a trial run finds after each compaction.
+        plain, size = sum(part.plain for part in parts), sum(part.size for part in parts)
         return self.choose(plain).kind != "flat" and plain > _PLAIN * size
 
     def calibrated(self, segments: Sequence[TokenSegment]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import InputError
-from mlret.index.settings import FLAT_ROWS, Choice, Dtype, choose_kind
+from mlret.index.settings import FLAT_ROWS, QUICK, Choice, Dtype, choose_kind
 from mlret.index.storage.manifest import Manifest, SegmentInfo
 from mlret.index.storage.sealed import SealedFiles
 from mlret.index.storage.vector_table import Blobs, VectorTable
@@ -19,11 +19,14 @@ from mlret.index.vectors.rounding import Rounded, as_floats, dtype_of, rounded
 from mlret.index.vectors.scan import score, scores_of, search_views
 from mlret.index.vectors.scan_cost import seconds_per_value
 from mlret.index.vectors.segments import Segment, Tail, intact_rows, open_segment, unread_accelerator
-from mlret.index.vectors.space import Found, Space, Vectors, View
+from mlret.index.vectors.space import Found, Part, Space, Vectors, View
 from mlret.index.vectors.writing import CosineSealer
 
 # Accelerators are built at the end of a build if more than this share of the vectors has none.
 _PLAIN = 0.25
+# A graph is extended as soon as the vectors that are not in it are slow to compare and more than this share: what is
+# extended is written again, each vector so many times that it costs a fraction of what adding it to the graph costs.
+_LEAST = 1 / 32
 # If the lengths of two vectors are this close to 1, their cosine rounds to no more than 1 at six decimals.
 _UNIT = 2e-7
 
@@ -128,19 +131,33 @@ class CosineSpace(Space[Segment, SegmentInfo, NDArray[np.float32]]):
             return choose_kind(size, self.manifest.dims, value_seconds=seconds_per_value)
         return Choice(settings.kind, "set by the recipe")
 
-    def kept(self, segment: Segment, choice: Choice) -> Choice:
+    def kept(self, segment: Segment, size: int) -> Choice:
+        choice = self.choose(size)
         # A graph that exists is not thrown away because this machine, or this minute, compares all a little faster.
         if self.manifest.settings.kind == "auto" and (segment.kind, choice.kind) == ("hnsw", "flat"):
             accelerator = segment.info.accelerator
-            return Choice(accelerator.kind, accelerator.why) if len(segment) >= FLAT_ROWS else choice
+            return Choice(accelerator.kind, accelerator.why) if size >= FLAT_ROWS else choice
         return choice
 
     def outdated(self, segment: Segment) -> bool:
         """Return whether the file of the accelerator cannot be read."""
         return segment.info.accelerator is not None and segment.accelerator is None
 
-    def is_due(self, plain: int, size: int) -> bool:
-        return self.choose(plain).kind != "flat" and plain > _PLAIN * size
+    def extends(self, segment: Segment) -> bool:
+        return segment.kind == "hnsw" and self.manifest.settings.kind in ("auto", "hnsw")
+
+    def is_due(self, parts: Sequence[Part]) -> bool:
+        return any(self._is_part_due(part) for part in parts)
+
+    def _is_part_due(self, part: Part) -> bool:
+        if part.extends:
+            least = max(self.segment_size, _LEAST * part.size)
+            return part.plain > _PLAIN * part.size or (part.plain > least and self._is_slow(part.plain))
+        return part.plain > _PLAIN * part.size and self.choose(part.plain).kind != "flat"
+
+    def _is_slow(self, rows: int) -> bool:
+        """Return whether comparing a query with so many vectors takes longer on this machine than it should."""
+        return rows * self.manifest.dims * seconds_per_value() > QUICK
 
     def calibrated(self, segments: Sequence[Segment]) -> dict[str, Any]:
         """Return no changes, because there is nothing to calibrate."""

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from mlret.errors import MissingExtraError
 from mlret.index.settings import IndexSettings, SegmentKind
-from mlret.index.vectors.begun_graph import BegunGraph
 from mlret.index.vectors.graph_level import fastest_graph_level
-from mlret.index.vectors.graph_storage import shares_vectors, storage_of
+from mlret.index.vectors.graph_storage import compare_in, shares_vectors, storage_of, write_links
 from mlret.index.vectors.mapped import release_pages
-from mlret.index.vectors.rounding import Matrix
+from mlret.index.vectors.rounding import Matrix, part_of
 
 Progress = Callable[[int], None]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -145,12 +144,9 @@ class Graph(Accelerator):
 
     def compare(self, matrix: Matrix) -> None:
         """Have the vectors of a matrix compared instead of the graph's own, which are freed."""
-        own = faiss_module().downcast_index(self.index.storage) if self.has_vectors else None
         self._kept = matrix, storage_of(matrix)  # FAISS has only pointers to them.
-        self.index.storage, self.index.own_fields = self._kept[1], False
+        compare_in(self.index, self._kept[1], owned=False)
         self.compares_vectors = True
-        if own is not None:
-            own.this.own(True)
 
     @property
     def has_vectors(self) -> bool:
@@ -158,8 +154,10 @@ class Graph(Accelerator):
         return bool(self.index.own_fields)
 
     def write(self, path: Path) -> None:
-        faiss = faiss_module()
-        faiss.write_index(self.index, str(path), 0 if self.has_vectors else faiss.IO_FLAG_SKIP_STORAGE)
+        if self.has_vectors:
+            super().write(path)
+        else:
+            write_links(self.index, path)
 
     def _parameters(self, selector: Any, k: int, effort: float) -> Any:
         ef = max(k, int(self.settings.ef_search * effort))
@@ -212,7 +210,8 @@ def build_accelerator(
     settings: IndexSettings,
     *,
     progress: Progress | None = None,
-    begun: BegunGraph | None = None,
+    graph: Any | None = None,
+    keep: Callable[[Any], None] | None = None,
 ) -> Accelerator:
     """Build a FAISS index over the rows of a matrix, block by block.
 
@@ -226,8 +225,10 @@ def build_accelerator(
         The parameters. Training an inverted file takes at most ``train_size * nlist`` rows, drawn with ``seed``.
     progress
         Called with the number of rows that are done.
-    begun
-        Where a graph is kept that takes minutes to build, and what a build which was stopped has left of it.
+    graph
+        The links of a graph (an ``IndexHNSW`` without storage) over the first rows, to which the others are added.
+    keep
+        Called with a graph after each block of rows.
 
     Returns
     -------
@@ -238,7 +239,7 @@ def build_accelerator(
     if kind == "binary":
         return _build_binary(matrix, settings, progress)
     if kind == "hnsw":
-        index = _built_graph(matrix, settings, progress, begun)
+        index = _built_graph(matrix, settings, progress, graph, keep)
     else:
         faiss = faiss_module()
         index = faiss.index_factory(matrix.shape[1], _factory(kind, matrix, settings), faiss.METRIC_INNER_PRODUCT)
@@ -254,13 +255,19 @@ def build_accelerator(
     return built
 
 
-def _built_graph(matrix: Matrix, settings: IndexSettings, progress: Progress | None, begun: BegunGraph | None) -> Any:
+def _built_graph(
+    matrix: Matrix,
+    settings: IndexSettings,
+    progress: Progress | None,
+    graph: Any | None,
+    keep: Callable[[Any], None] | None,
+) -> Any:
     faiss, factory = faiss_module(), _factory("hnsw", matrix, settings)
-    index = None if begun is None else begun.read()
-    if index is None:
-        index = faiss.index_factory(matrix.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = settings.ef_construction
-        index.train(_extremes(matrix))
+    index = faiss.index_factory(matrix.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = settings.ef_construction
+    index.train(_extremes(matrix))
+    if graph is not None:
+        index = _with_links(graph, index, matrix)
     # FAISS prepares a lock for each vector that there is at each call, which therefore are few.
     size = min(_BLOCK, max(_LEAST_BLOCK, len(matrix) // _CALLS))
     with fastest_graph_level(matrix, factory):
@@ -268,9 +275,25 @@ def _built_graph(matrix: Matrix, settings: IndexSettings, progress: Progress | N
             index.add(block)
             if progress is not None:
                 progress(start + len(block))
-            if begun is not None:
-                begun.keep(index)
+            if keep is not None:
+                keep(index)
     return index
+
+
+def _with_links(graph: Any, index: Any, matrix: Matrix) -> Any:
+    """Return a graph over the first rows of a matrix with the codes of these, in place of an empty one.
+
+    Coding a vector takes a hundredth of the time of adding it to a graph.
+    """
+    faiss = faiss_module()
+    codes = faiss.downcast_index(index.storage)
+    for _, block in _blocks(part_of(matrix, slice(graph.ntotal))):
+        codes.add(block)
+    index.own_fields = False
+    compare_in(graph, codes, owned=True)
+    # A graph that is read would draw the levels of its first nodes again.
+    graph.hnsw.rng = faiss.RandomGenerator(graph.ntotal)
+    return graph
 
 
 def read_accelerator(kind: SegmentKind, path: Path, matrix: Matrix, settings: IndexSettings) -> Accelerator:

@@ -18,13 +18,15 @@ _LEVELS = ("AVX2", "AVX512", "AVX512_SPR")
 _LEAST = 50_000  # Building a graph of fewer vectors takes too short a time to find this out.
 _TIMED = 1_024  # Vectors of which graphs are built to time the levels.
 _REPEATS = 3
+# The level that was found, by dimensions and kind of graph: a graph that grows is extended again and again.
+_FOUND: dict[tuple[int, str], Any] = {}
 
 
 @contextmanager
 def fastest_graph_level(matrix: Matrix, factory: str) -> Iterator[None]:
     """Have FAISS use the fastest of the levels that the processor has while a graph is built.
 
-    FAISS chooses the highest. On an Intel Xeon with AVX512-FP16 a graph over int8 codes takes a third longer with that,
+    They are timed once in a process. FAISS chooses the highest. On an Intel Xeon with AVX512-FP16 a graph over int8 codes takes a third longer with that,
     ``AVX512_SPR``, than with ``AVX512``. Nothing is changed if the environment variable ``FAISS_SIMD_LEVEL`` is set, if
     FAISS has no such choice (before 1.14), or if there are fewer than 50,000 vectors.
 
@@ -45,7 +47,10 @@ def fastest_graph_level(matrix: Matrix, factory: str) -> Iterator[None]:
     before = config.get_level()
     try:
         if len(usable) > 1:
-            config.set_level(_fastest(faiss, usable, np.ascontiguousarray(matrix[:_TIMED]), factory))
+            asked = matrix.shape[1], factory
+            if asked not in _FOUND:
+                _FOUND[asked] = _fastest(faiss, usable, np.ascontiguousarray(matrix[:_TIMED]), factory)
+            config.set_level(_FOUND[asked])
         yield
     finally:
         config.set_level(before)

@@ -1,12 +1,14 @@
-"""Lets a graph of FAISS compare the vectors of a segment where they are, so that its file holds links alone."""
+"""The links of a graph of FAISS, and the vectors that it compares: those of a segment where they are, or codes."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mlret.index.settings import IndexSettings
 from mlret.index.vectors.rounding import Matrix
 
 
@@ -41,3 +43,55 @@ def storage_of(matrix: Matrix) -> Any:
     view.view_size = view.c_size = codes.nbytes
     storage.ntotal = rows
     return storage
+
+
+def compare_in(graph: Any, storage: Any | None, *, owned: bool) -> None:
+    """Have a graph compare the vectors of another index of FAISS, and free its own, if it has any.
+
+    Parameters
+    ----------
+    graph
+        An ``IndexHNSW``.
+    storage
+        The index that it compares from now on; ``None`` leaves it its links alone.
+    owned
+        Whether the graph frees that index; nothing else may own it then.
+    """
+    own = import_module("faiss").downcast_index(graph.storage) if graph.own_fields else None
+    graph.storage, graph.own_fields = storage, owned
+    if own is not None:
+        own.this.own(True)
+
+
+def write_links(graph: Any, path: Path) -> None:
+    """Write a graph without the vectors that it compares."""
+    faiss: Any = import_module("faiss")
+    faiss.write_index(graph, str(path), faiss.IO_FLAG_SKIP_STORAGE)
+
+
+def read_links(path: Path, dims: int, rows: int, settings: IndexSettings) -> Any | None:
+    """Read a graph without the vectors that it may have of its own.
+
+    Parameters
+    ----------
+    path
+        The file, which is intact.
+    dims, rows
+        The number of dimensions, and that of vectors.
+    settings
+        The settings that the graph is to have been built with.
+
+    Returns
+    -------
+    IndexHNSW or None
+        The graph; ``None`` if this FAISS cannot read it, or it was built with other settings or of other vectors.
+    """
+    faiss: Any = import_module("faiss")
+    try:
+        graph = faiss.read_index(str(path))
+        built = graph.d, graph.ntotal, graph.metric_type, graph.hnsw.nb_neighbors(1), graph.hnsw.efConstruction
+    except (RuntimeError, AttributeError):
+        return None
+    compare_in(graph, None, owned=False)
+    wanted = dims, rows, faiss.METRIC_INNER_PRODUCT, settings.m, settings.ef_construction
+    return graph if built == wanted else None

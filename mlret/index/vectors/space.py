@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,17 @@ class OpenTail(Protocol[SegmentT_co, JoinedT_contra]):
 
     def segment(self) -> SegmentT_co:
         """Return the present content as a segment. Segments that were returned before do not change."""
+
+
+class Part(NamedTuple):
+    """What compaction would make one segment of: its size, and that of what has no accelerator.
+
+    ``extends`` says whether it begins with a segment whose accelerator is extended by the rest.
+    """
+
+    plain: int
+    size: int
+    extends: bool
 
 
 @dataclass(frozen=True)
@@ -193,32 +204,34 @@ class Space(ABC, Generic[SegmentT, InfoT, JoinedT]):
     def choose(self, size: int) -> Choice:
         """Return the kind that the settings ask for in a segment of this size."""
 
-    def kept(self, segment: SegmentT, choice: Choice) -> Choice:
-        """Return what a segment should be, given the choice for its size: by default that choice.
+    def kept(self, segment: SegmentT, size: int) -> Choice:
+        """Return what a segment should be that is written in place of another one: by default the choice for its size.
 
         Parameters
         ----------
         segment
-            The segment.
-        choice
-            What :meth:`choose` returned for its size.
+            The other segment, or the first of several.
+        size
+            The size of the segment that is written.
         """
-        return choice
+        return self.choose(size)
+
+    def extends(self, segment: SegmentT) -> bool:
+        """Return whether the accelerator of a segment is extended by what follows it, and not built again."""
+        return False
 
     def outdated(self, segment: SegmentT) -> bool:
         """Return whether the accelerator of a segment should be rebuilt."""
         return False
 
     @abstractmethod
-    def is_due(self, plain: int, size: int) -> bool:
-        """Return whether building accelerators is worthwhile.
+    def is_due(self, parts: Sequence[Part]) -> bool:
+        """Return whether compaction is worthwhile.
 
         Parameters
         ----------
-        plain
-            The size of the vectors that have no accelerator.
-        size
-            The size of all vectors.
+        parts
+            What compaction would make one segment each of.
         """
 
     @abstractmethod
@@ -444,6 +457,25 @@ class Sealer(ABC, Generic[SegmentT, InfoT, JoinedT]):
         SegmentInfo or TokenSegmentInfo
             What the manifest should state about the segment from now on.
         """
+
+    def extend(self, info: InfoT, base: SegmentT, choice: Choice, progress: Progress | None = None) -> InfoT:
+        """Do the same for a segment that begins with rows of another one, whose accelerator is extended if it can be.
+
+        Parameters
+        ----------
+        info
+            What the manifest is to state about the new segment.
+        base
+            The other segment, which the manifest still lists.
+        choice, progress
+            As for :meth:`accelerate`.
+
+        Returns
+        -------
+        SegmentInfo or TokenSegmentInfo
+            What the manifest should state about the new segment.
+        """
+        return self.accelerate(info, choice, progress)
 
     def name(self, first_row: int, last_row: int) -> str:
         """Return the common beginning of the file names of a segment."""

@@ -16,6 +16,7 @@ from mlret.index.storage.manifest import AcceleratorInfo, SegmentInfo
 from mlret.index.storage.sealed import TornFileError, save_npy, write_npy
 from mlret.index.vectors.begun_graph import BegunGraph
 from mlret.index.vectors.faiss_index import Accelerator, Graph, build_accelerator
+from mlret.index.vectors.graph_extension import graph_to_extend
 from mlret.index.vectors.graph_storage import shares_vectors
 from mlret.index.vectors.mapped import release_pages
 from mlret.index.vectors.rounding import Matrix, Rounded, dtype_of, part_of, rounded, scales_of
@@ -45,11 +46,26 @@ class CosineSealer(Sealer[Segment, SegmentInfo, NDArray[np.float32]]):
         return self._write(segments[0].info.first_row, segments[-1].info.last_row, count, blocks)
 
     def accelerate(self, info: SegmentInfo, choice: Choice, progress: Progress | None = None) -> SegmentInfo:
+        return self._build(info, choice, progress)
+
+    def extend(self, info: SegmentInfo, base: Segment, choice: Choice, progress: Progress | None = None) -> SegmentInfo:
+        return self._build(info, choice, progress, base)
+
+    def _build(
+        self, info: SegmentInfo, choice: Choice, progress: Progress | None, base: Segment | None = None
+    ) -> SegmentInfo:
         if choice.kind == "flat" or choice.kind == "probe":
             return info.model_copy(update={"accelerator": None})
-        segment = open_segment(self.files, info, self.manifest)
-        begun = BegunGraph(self.files, info, self.manifest.settings)
-        built = build_accelerator(choice.kind, segment.matrix, self.manifest.settings, progress=progress, begun=begun)
+        segment, settings, graph = open_segment(self.files, info, self.manifest), self.manifest.settings, None
+        # The vectors of a segment that is extended are in the manifest until those of the new one are.
+        begun = BegunGraph(self.files, info if base is None else base.info, segment.matrix, settings)
+        if choice.kind == "hnsw":
+            graph = begun.read()
+            if graph is None and base is not None:
+                graph = graph_to_extend(self.files, base, segment.numbers, settings)
+        built = build_accelerator(
+            choice.kind, segment.matrix, settings, progress=progress, graph=graph, keep=begun.keep
+        )
         info = self._accelerated(info, choice, built)
         begun.remove()
         return info
