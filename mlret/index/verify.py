@@ -205,10 +205,12 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
             say(info.main.file)
             try:
                 segment = space.open(info, thorough=True)
-                if problem := _unaccounted(path, records, segment, tombstones, repair):
+                there = records.rows(info.first_row, info.last_row)
+                if problem := _unaccounted(path, records, segment, there, tombstones, repair):
                     yield problem
                     tombstones = records.tombstones.read()
-                _compare(space, records, table, segment, tombstones)
+                    there = records.rows(info.first_row, info.last_row)
+                _compare(space, table, segment, there, tombstones)
             except TornFileError as error:
                 torn.add(info.main.file)
                 lost += Salvage(space, records, table, info).lost()
@@ -234,11 +236,15 @@ def _segments(path: Path, encoder: AnyEncoder | str | Path | None, repair: bool,
 
 
 def _unaccounted(
-    path: Path, records: Records, segment: Rows, tombstones: NDArray[np.int64], repair: bool
+    path: Path,
+    records: Records,
+    segment: Rows,
+    there: NDArray[np.int64],
+    tombstones: NDArray[np.int64],
+    repair: bool,
 ) -> Problem | None:
     """Report rows of a segment that have neither a record nor an entry in the list of removed rows."""
-    there = records.rows(segment.info.first_row, segment.info.last_row)
-    odd = np.setdiff1d(np.setdiff1d(segment.numbers, there), tombstones)
+    odd = segment.numbers[~np.isin(segment.numbers, there) & ~np.isin(segment.numbers, tombstones)]
     if not len(odd):
         return None
     if repair:
@@ -259,12 +265,15 @@ def _uncovered(table: VectorTable[Joined], manifest: Manifest) -> list[tuple[int
 
 
 def _compare(
-    space: AnySpace, records: Records, table: VectorTable[Joined], segment: Rows, tombstones: NDArray[np.int64]
+    space: AnySpace,
+    table: VectorTable[Joined],
+    segment: Rows,
+    there: NDArray[np.int64],
+    tombstones: NDArray[np.int64],
 ) -> None:
     """Raise if a segment does not hold the vectors of the database, apart from those deleted since."""
     info = segment.info
     alive = np.setdiff1d(segment.numbers, tombstones, assume_unique=True)
-    there = records.rows(info.first_row, info.last_row)
     if not np.array_equal(alive, there):
         raise TornFileError(f"{info.main.file} has {len(alive)} vectors of {len(there)} records")
     if not space.stands_alone(info):

@@ -160,6 +160,26 @@ def test_vectors_of_no_record_are_dropped(folder: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
+        "DELETE FROM field_values WHERE row = 8",
+        "UPDATE field_values SET value = value + 1 WHERE row = 8",
+        "UPDATE field_values SET value = CAST(value AS TEXT) WHERE row = 8",
+        "UPDATE field_values SET row = 15 - row WHERE row IN (7, 8)",
+        "UPDATE field_names SET key = 'century' WHERE key = 'year'",
+        "INSERT INTO field_values VALUES (99, 1, 8)",
+    ],
+)
+def test_filterable_metadata_unlike_the_records_are_seen_and_made_again(folder: Path, statement: str) -> None:
+    right = all_answers(folder)
+    tampered(folder, statement)
+    [problem] = verify_index(folder)
+    assert problem.what == "filterable metadata differ from the records" and not problem.repaired
+    assert all(problem.repaired for problem in verify_index(folder, repair=True))
+    assert verify_index(folder) == [] and outcome(folder, right) == "right"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
         "UPDATE records SET text = x'FF' WHERE row = 8",
         "UPDATE records SET text = CAST(x'C3' AS TEXT) WHERE row = 8",
         "UPDATE records SET id = 17 WHERE row = 8",

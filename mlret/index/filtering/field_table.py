@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mlret.index.filtering.field_sums import FieldSums
 from mlret.index.filtering.fields import Kind, fields_of
 
 SCHEMA = """
@@ -120,24 +121,25 @@ class FieldTable:
         ):
             self._connection.execute(statement)
 
-    def holds(self, row: int, metadata: Mapping[str, Any]) -> bool:
-        """Return whether all fields of a record are there.
-
-        Parameters
-        ----------
-        row
-            The row number.
-        metadata
-            The metadata of the record.
-        """
-        statement = "SELECT 1 FROM fields WHERE key = ? AND kind = ? AND value = ? AND row = ?"
-        return all(
-            self._connection.execute(statement, one).fetchone() is not None for one in _fields([row], [metadata])
-        )
+    def sums(self) -> FieldSums:
+        """Return the checksums of all values. Rows whose number is not an integer are not counted."""
+        query = "FROM field_values WHERE name = ?"
+        names = "SELECT key, kind, number FROM field_names"
+        if not self.numbered:
+            query = "FROM fields WHERE key = ? AND kind = ?"
+            names = "SELECT DISTINCT key, kind, key, kind FROM fields"
+        found = FieldSums()
+        for key, kind, *parameters in self._connection.execute(names).fetchall():
+            cursor = self._connection.execute(f"SELECT value, row {query} AND typeof(row) = 'integer'", parameters)
+            while some := cursor.fetchmany(_READ):
+                values, rows = zip(*some, strict=True)
+                found.add(key, kind, values, rows)
+        return found
 
     def __len__(self) -> int:
         """Return the number of values."""
-        return int(self._connection.execute("SELECT count(*) FROM fields").fetchone()[0])
+        table = "field_values" if self.numbered else "fields"
+        return int(self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
     def _numbers(self, names: Iterable[tuple[str, Kind]]) -> dict[tuple[str, Kind], int]:
         found = {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlret.errors import MlretError
-from mlret.index.filtering.fields import fields_of
+from mlret.index.filtering.field_sums import FieldSums
 from mlret.index.lexical.checks import compare_with_texts
 from mlret.index.sqlite.checksums import sum_of
 from mlret.index.storage.creation import make_tables
@@ -21,7 +24,7 @@ from mlret.index.storage.manifest_copy import read_copy
 from mlret.index.storage.migration import FORMAT, STEPS, newest
 from mlret.index.storage.passages import COUNT, COUNTER, spans_from
 from mlret.index.storage.passages import is_whole as is_whole_passages
-from mlret.index.storage.records import Records, is_whole
+from mlret.index.storage.records import Records
 from mlret.index.storage.schema import schema_differs
 from mlret.index.storage.vector_table import JoinedT, VectorTable
 
@@ -91,11 +94,10 @@ def damage_of(
     if found.pages:
         return found
     try:
-        _look_at_records(records, vectors, found)
+        documents = _look_at_records(records, vectors, found)
         _leave_out(found.vectors, elsewhere)
-        _look_at_rows(records, sealed, found)
+        _look_at_rows(records, documents, sealed, found)
         if not found.records:
-            found.fields = _fields_differ(records)
             found.lexical = _lexical_differs(records)
     except MlretError as error:
         found.pages.append(str(error))
@@ -127,27 +129,50 @@ def _leave_out(rows: list[int], ranges: Sequence[tuple[int, int]]) -> None:
     rows[:] = some[~inside].tolist()
 
 
-def _look_at_records(records: Records, vectors: VectorTable[JoinedT], found: Damage) -> None:
-    query = """
-        SELECT row, records.crc, id, text, language, metadata, vector, vectors.crc FROM records LEFT JOIN vectors
-        USING (row)
-    """
-    with records.reporting():
-        for row, crc, id, text, language, metadata, blob, vector_crc in records.connection.execute(query):
-            if not is_whole(crc, id, text, language, metadata):
-                found.records.append((row, id))
-            if not vectors.holds(blob, vector_crc):
-                found.vectors.append(row)
+def _look_at_records(records: Records, vectors: VectorTable[JoinedT], found: Damage) -> NDArray[np.int64]:
+    """Look for damaged records and vectors, and for filterable metadata that differ; return the rows of all records."""
+    fields = FieldSums()
+    rows = [np.empty(0, dtype=np.int64)]
+    for batch in records.contents():
+        numbers, crcs, contents = zip(*batch, strict=True)
+        rows.append(np.array(numbers, dtype=np.int64))
+        whole = [
+            content is not None and crc == zlib.crc32(content) for crc, content in zip(crcs, contents, strict=True)
+        ]
+        if not all(whole):
+            damaged = [row for row, one in zip(numbers, whole, strict=True) if not one]
+            found.records += [(row, records.ids([row])[row]) for row in damaged]
+        if not found.records:
+            fields.add_metadata(numbers, _metadata(records, numbers, contents))
+    intact = vectors.intact()
+    documents = np.concatenate(rows)
+    found.vectors = np.setdiff1d(documents, intact, assume_unique=True).tolist()
     if records.passages.exist:
-        _look_at_passages(records, vectors, found)
+        _look_at_passages(records, intact, found)
+    if not found.records:
+        with records.reporting():
+            found.fields = fields != records.fields.sums() or len(fields) != len(records.fields)
+    return documents
 
 
-def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], found: Damage) -> None:
+def _metadata(records: Records, rows: Sequence[int], contents: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return the metadata of records whose contents are intact, decoded all at once."""
+    found: list[dict[str, Any]] = []
+    with suppress(ValueError, RecursionError):  # Reading records one by one reports the one that cannot be read.
+        found = json.loads(b"[" + b",".join([content.rpartition(b"\0")[2] for content in contents]) + b"]")
+    if len(found) == len(rows):
+        return found
+    documents = records.fetch(rows)
+    return [documents[row].metadata for row in rows]
+
+
+def _look_at_passages(records: Records, intact: NDArray[np.int64], found: Damage) -> None:
     """Look for passages that do not fit the texts, and for vectors of passages but the first that are damaged."""
     query = """
         SELECT passages.row, spans, passages.crc, length(text), (SELECT min(row) FROM records WHERE row > passages.row)
         FROM passages LEFT JOIN records USING (row)
     """
+    further: list[int] = []
     for row, blob, crc, length, following in records.read(query):
         if not is_whole_passages(row, blob, crc) or length is None:
             found.passages.append(row)
@@ -156,19 +181,18 @@ def _look_at_passages(records: Records, vectors: VectorTable[JoinedT], found: Da
         if not all(0 <= start < end <= length for start, end in spans) or row + len(spans) > (following or math.inf):
             found.passages.append(row)
             continue
-        held = vectors.of(range(row + 1, row + len(spans)))
-        found.vectors += [other for other in range(row + 1, row + len(spans)) if other not in held]
+        further += range(row + 1, row + len(spans))
+    found.vectors += np.setdiff1d(np.array(further, dtype=np.int64), intact).tolist()
 
 
-def _look_at_rows(records: Records, sealed: NDArray[np.int64], found: Damage) -> None:
+def _look_at_rows(records: Records, documents: NDArray[np.int64], sealed: NDArray[np.int64], found: Damage) -> None:
     """Look for rows that a table should not have, and check the list of removed rows and the counters."""
-    documents = records.numbers("SELECT row FROM records ORDER BY row")
     stored = documents if found.passages else records.passages.expanded(documents)
     others = records.numbers("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)")
     # Which rows belong to a document whose passages are damaged is known only when it is cut again.
-    found.orphans = [] if found.passages else np.setdiff1d(others, stored).tolist()
+    found.orphans = [] if found.passages else np.setdiff1d(others, stored, assume_unique=True).tolist()
     dead = records.tombstones.read(checked=False)
-    strays = np.union1d(found.orphans, np.setdiff1d(sealed, np.union1d(stored, dead)))
+    strays = np.union1d(found.orphans, sealed[~np.isin(sealed, stored) & ~np.isin(sealed, dead)])
     if records.counter(COUNTER) > len(stored) - len(documents) and len(strays) and not records.counters_damaged:
         # Documents have lost their passages, the vectors of which are left.
         found.strays = strays.tolist()
@@ -179,17 +203,6 @@ def _look_at_rows(records: Records, sealed: NDArray[np.int64], found: Damage) ->
     further = 0 if found.passages else len(stored) - len(documents)
     counted = records.counter("documents"), records.counter(COUNTER)
     found.counters = records.counters_damaged or counted != (len(documents), counted[1] if found.passages else further)
-
-
-def _fields_differ(records: Records) -> bool:
-    count = 0
-    with records.reporting():
-        for batch in records.stream():
-            for row, document in batch:
-                if not records.fields.holds(row, document.metadata):
-                    return True
-                count += len(fields_of(document.metadata))
-        return len(records.fields) != count
 
 
 def _lexical_differs(records: Records) -> bool:

@@ -31,6 +31,14 @@ _LAST_ROW = (
 )
 # What was written has been checked, so that white space around it need not be looked for.
 _metadata_of = json.JSONDecoder().raw_decode
+# The bytes that checksum_of() reads, or NULL if a cell is of another type than was written.
+_CONTENTS = """
+    SELECT row, crc, CASE
+        WHEN typeof(id) = 'text' AND typeof(text) = 'text' AND typeof(metadata) = 'text'
+            AND typeof(language) IN ('text', 'null')
+        THEN CAST(id || char(0) || text || char(0) || coalesce(language, '') || char(0) || metadata AS BLOB)
+    END FROM records WHERE row > ? ORDER BY row LIMIT ?
+"""
 _CELLS = "SELECT row, crc, id, text, language, metadata FROM records WHERE row IN ({})"
 
 
@@ -197,6 +205,25 @@ class Records(Snapshots):
         query = "SELECT row, crc, id, text, language, metadata FROM records WHERE row > ? ORDER BY row LIMIT ?"
         while found := self.read(query, (last, batch_size)):
             yield [(row, self._document(row, *cells)) for row, *cells in found]
+            last = found[-1][0]
+
+    def contents(self, *, batch_size: int = 4096) -> Iterator[list[tuple[int, object, bytes | None]]]:
+        """Iterate over all records as bytes, in batches by ascending row; nothing is checked.
+
+        Parameters
+        ----------
+        batch_size
+            Number of records in a batch.
+
+        Yields
+        ------
+        list of (row, crc, content)
+            The row, the checksum that is stored, and the bytes whose checksum it is: id, text, language and metadata,
+            divided by NUL. They are ``None`` if a cell is of a type that no record has.
+        """
+        last = -(2**63)  # Damage can have put a record under a row that is never given.
+        while found := self.read(_CONTENTS, (last, batch_size)):
+            yield found
             last = found[-1][0]
 
     def _document(self, row: int, crc: int, id: str, text: str, language: str | None, metadata: str) -> Document:

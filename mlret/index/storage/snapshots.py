@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -201,7 +202,7 @@ class Snapshots:
         with self.reporting():
             found = self.connection.execute(query, parameters)
             try:
-                return np.fromiter((number for (number,) in found), dtype=np.int64)
+                return np.fromiter(chain.from_iterable(found), dtype=np.int64)
             except (TypeError, ValueError, OverflowError) as error:
                 raise Corrupt(f"{self.path} is damaged ({error}); {DAMAGED}") from error
 

@@ -130,6 +130,16 @@ class VectorTable(Generic[JoinedT]):
         found = {row: blob for row, blob, crc in cells if self.holds(blob, crc)}
         return dict(zip(found, self._blobs.read(list(found.values())), strict=True)) if found else {}
 
+    def intact(self) -> NDArray[np.int64]:
+        """Return the rows whose vectors are what was written: ``(n,)`` int64 in ascending order. All are read."""
+        found: list[int] = []
+        last = 0
+        query = "SELECT row, vector, crc FROM vectors WHERE row > ? ORDER BY row LIMIT 1024"
+        while some := self._records.read(query, (last,)):
+            found += [row for row, blob, crc in some if self.holds(blob, crc)]
+            last = some[-1][0]
+        return np.array(found, dtype=np.int64)
+
     def holds(self, blob: object, crc: object) -> bool:
         """Return whether a cell holds the vectors that were written with this checksum.
 
