@@ -24,8 +24,8 @@ from mlret.index.vectors.writing import CosineSealer
 
 # Accelerators are built at the end of a build if more than this share of the vectors has none.
 _PLAIN = 0.25
-# A graph is extended as soon as the vectors that are not in it are slow to compare and more than this share: what is
-# extended is written again, each vector so many times that it costs a fraction of what adding it to the graph costs.
+# A graph is extended as soon as the vectors that are not in it are slow to compare and more than this share. Extending
+# writes and codes all vectors again, at most 32 for each that is added, which takes less time than adding that one.
 _LEAST = 1 / 32
 # If the lengths of two vectors are this close to 1, their cosine rounds to no more than 1 at six decimals.
 _UNIT = 2e-7

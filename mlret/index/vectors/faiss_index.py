@@ -283,7 +283,7 @@ def _built_graph(
 def _with_links(graph: Any, index: Any, matrix: Matrix) -> Any:
     """Return a graph over the first rows of a matrix with the codes of these, in place of an empty one.
 
-    Coding a vector takes a hundredth of the time of adding it to a graph.
+    Coding a vector takes about a hundredth of the time that adding it to a graph takes.
     """
     faiss = faiss_module()
     codes = faiss.downcast_index(index.storage)

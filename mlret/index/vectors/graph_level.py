@@ -26,9 +26,10 @@ _FOUND: dict[tuple[int, str], Any] = {}
 def fastest_graph_level(matrix: Matrix, factory: str) -> Iterator[None]:
     """Have FAISS use the fastest of the levels that the processor has while a graph is built.
 
-    They are timed once in a process. FAISS chooses the highest. On an Intel Xeon with AVX512-FP16 a graph over int8 codes takes a third longer with that,
-    ``AVX512_SPR``, than with ``AVX512``. Nothing is changed if the environment variable ``FAISS_SIMD_LEVEL`` is set, if
-    FAISS has no such choice (before 1.14), or if there are fewer than 50,000 vectors.
+    FAISS chooses the highest. On an Intel Xeon with AVX512-FP16 a graph over int8 codes takes a third longer with that,
+    ``AVX512_SPR``, than with ``AVX512``. The levels are timed once in a process. Nothing is changed if the environment
+    variable ``FAISS_SIMD_LEVEL`` is set, if FAISS has no such choice (before 1.14), or if there are fewer than 50,000
+    vectors.
 
     Parameters
     ----------
