@@ -23,7 +23,7 @@ from mlret.index.vectors import begun_graph, cosine, faiss_index, graph_extensio
 from mlret.index.vectors.cosine import CosineSpace
 from mlret.index.vectors.faiss_index import Graph, build_accelerator, faiss_module
 from mlret.index.vectors.graph_removal import remove_nodes
-from mlret.index.vectors.graph_storage import read_links
+from mlret.index.vectors.graph_storage import compare_in, read_links
 from mlret.index.vectors.rounding import rounded
 from mlret.index.vectors.space import Part
 from mlret.index.verify import verify_index
@@ -323,6 +323,16 @@ def test_a_way_that_is_lost_is_noticed(tmp_path: Path) -> None:
         kept = np.ones(9, dtype=np.bool_)
         kept[removed] = False
         assert again is not None and remove_nodes(again, kept) == reached, removed
+
+
+def test_freeing_the_vectors_of_a_graph_leaves_faiss_whole() -> None:
+    faiss = faiss_module()
+    for _ in range(3):
+        graph = faiss.IndexHNSWFlat(DIMS, 4)
+        graph.storage.add(np.ones((9, DIMS), dtype=np.float32))
+        compare_in(graph, None, owned=False)
+        assert graph.storage is None
+        assert isinstance(faiss.index_factory(DIMS, "Flat"), faiss.IndexFlat)
 
 
 @pytest.fixture

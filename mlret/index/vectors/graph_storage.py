@@ -57,10 +57,13 @@ def compare_in(graph: Any, storage: Any | None, *, owned: bool) -> None:
     owned
         Whether the graph frees that index; nothing else may own it then.
     """
-    own = import_module("faiss").downcast_index(graph.storage) if graph.own_fields else None
+    own = graph.storage if graph.own_fields else None
     graph.storage, graph.own_fields = storage, owned
     if own is not None:
-        own.this.own(True)
+        # An index that owns it frees it. If Python became its owner (SWIG's this.own), FAISS would lose all its classes
+        # when it is freed, since SWIG counts only what it owned from the start (faiss-cpu 1.15.1).
+        owner = import_module("faiss").IndexPreTransform(own)
+        owner.own_fields = True
 
 
 def write_links(graph: Any, path: Path) -> None:
