@@ -13,7 +13,8 @@ from mlret.index.vectors.graph_removal import remove_nodes
 from mlret.index.vectors.graph_storage import read_links
 from mlret.index.vectors.segments import Segment
 
-# A graph from which more than this share of its vectors is taken out is built again.
+# A graph from which more than this share of its vectors is taken out is built again: the links that take the place of
+# others are not chosen by distance, so that it finds a little less with few candidates the more of them there are.
 _REMOVED = 0.1
 
 
