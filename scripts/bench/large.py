@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -115,8 +116,11 @@ def recall(index: Index, queries: NDArray[np.float32], **options: Any) -> float:
 
 
 def main(
-    folder: Annotated[Path, typer.Option(help="Where the index is built; 50 GB are used for ten million documents.")],
     documents: Annotated[int, typer.Option(min=1_000)] = 10_000_000,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the index is built: 50 GB for ten million documents; by default in TMPDIR."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Written after each step.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="20,000 documents.")] = False,
 ) -> None:
@@ -125,46 +129,47 @@ def main(
     [queries] = vectors_of(QUERIES, 3)
     machine = examine()
     found: dict[str, Any] = {"documents": documents, "machine": machine.machine, "versions": machine.versions}
-    path = folder / "large.index"
 
     def save() -> None:
         if json_file is not None:
             json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
     def asked(name: str, index: Index, **options: Any) -> None:
-        drop_cached(path)
+        drop_cached(index.path)
         cold = times_of(lambda query: index.search_vectors(query, K, **options), queries)
         warm = times_of(lambda query: index.search_vectors(query, K, **options), queries)
         found[name] = {"cold": cold, "warm": warm, "recall": recall(index, queries[:20], **options)}
         print(name, json.dumps(found[name]), flush=True)
         save()
 
-    with Index.create(path, ExternalEncoder("made", DIMS)) as index:
-        with measured("add", found):
-            coming = documents_of(documents)
-            for block in vectors_of(documents, 2):
-                index.add(list(islice(coming, len(block))), vectors=block, batch_size=_BATCH)
-        save()
-        with measured("compact", found):
-            index.compact()
-        save()
-    with measured("open", found), Index.open(path) as index:
-        pass
-    found["bytes_a_document"] = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / documents
-    with Index.open(path) as index:
-        found["kinds"] = index.info().kinds
-        print(found["kinds"], f"{found['bytes_a_document']:,.0f} bytes a document", flush=True)
-        asked("query", index)
-        asked("query of a tenth of the years", index, where={"year": {"$lt": YEARS[0] + 3}})
-        with measured("delete a tenth", found):
-            for start in range(0, documents, 100_000):
-                index.delete([str(number) for number in range(start, min(start + 100_000, documents), 10)])
-        save()
-        asked("query after deleting", index)
-    with measured("open again", found), Index.open(path) as index:
-        pass
-    with Index.open(path) as index:
-        asked("query after opening again", index)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        path = Path(temporary) / "large.index"
+        with Index.create(path, ExternalEncoder("made", DIMS)) as index:
+            with measured("add", found):
+                coming = documents_of(documents)
+                for block in vectors_of(documents, 2):
+                    index.add(list(islice(coming, len(block))), vectors=block, batch_size=_BATCH)
+            save()
+            with measured("compact", found):
+                index.compact()
+            save()
+        with measured("open", found), Index.open(path) as index:
+            pass
+        found["bytes_a_document"] = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / documents
+        with Index.open(path) as index:
+            found["kinds"] = index.info().kinds
+            print(found["kinds"], f"{found['bytes_a_document']:,.0f} bytes a document", flush=True)
+            asked("query", index)
+            asked("query of a tenth of the years", index, where={"year": {"$lt": YEARS[0] + 3}})
+            with measured("delete a tenth", found):
+                for start in range(0, documents, 100_000):
+                    index.delete([str(number) for number in range(start, min(start + 100_000, documents), 10)])
+            save()
+            asked("query after deleting", index)
+        with measured("open again", found), Index.open(path) as index:
+            pass
+        with Index.open(path) as index:
+            asked("query after opening again", index)
 
 
 if __name__ == "__main__":
