@@ -119,7 +119,7 @@ def main(
     documents: Annotated[int, typer.Option(min=1_000)] = 10_000_000,
     folder: Annotated[
         Path | None,
-        typer.Option(help="Where the index is built: 50 GB for ten million documents; by default in TMPDIR."),
+        typer.Option(help="Where the index is built; 50 GB for ten million documents."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Written after each step.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="20,000 documents.")] = False,
