@@ -140,6 +140,11 @@ class VectorTable(Generic[JoinedT]):
             last = some[-1][0]
         return np.array(found, dtype=np.int64)
 
+    def has_any(self, first_row: int, last_row: int) -> bool:
+        """Return whether there is a vector of a row from ``first_row`` to ``last_row``."""
+        query = "SELECT EXISTS (SELECT 1 FROM vectors WHERE row BETWEEN ? AND ?)"
+        return bool(self._records.read(query, (first_row, last_row))[0][0])
+
     def holds(self, blob: object, crc: object) -> bool:
         """Return whether a cell holds the vectors that were written with this checksum.
 

@@ -143,7 +143,8 @@ def compact(store: Store, progress: Callable[[str, int, int], None] | None = Non
             store.switch(store.manifest.segments)
         with store.records.transaction():
             store.records.fields.number_names()
-    if changes := store.space.calibrated(store.segments):
+    changes = store.space.calibrated(store.segments)
+    if changes or store.has_sealed_vectors():
         store.switch(store.manifest.segments, changes)
     store.records.shrink()
     return choices

@@ -384,22 +384,33 @@ class Store:
             Other fields of the manifest with their new values.
         """
         kept = {info.main for info in self.manifest.segments}
-        torn = {segment.info.main for segment in self.segments if segment.torn}
         following = {"format_version": FORMAT_VERSION, "segments": tuple(segments), **(changes or {})}
         written = next_manifest(self.records, self.manifest, following)
         manifest = written.manifest
         write_manifest(self.folder, written)
         # A row number up to the last sealed one is in a segment that was kept, or in none.
         covered = [(info.first_row, info.last_row) for info in segments if info.main in kept]
-        alone = [info for info in segments if info.main not in torn and self.space.stands_alone(info)]
         settle(
             self.records,
             written,
             gaps=gaps_between(covered, manifest.last_sealed_row),
-            vectors=[(info.first_row, info.last_row) for info in alone],
+            vectors=self._rows_in_segments_only(segments),
         )
         self.files.remove_all_but(manifest.files)
         self._load()
+
+    def has_sealed_vectors(self) -> bool:
+        """Return whether the database has vectors that are kept in segments only.
+
+        A writer has left them that was killed between writing the manifest and removing them.
+        """
+        return any(self.vectors.has_any(*rows) for rows in self._rows_in_segments_only(self.manifest.segments))
+
+    def _rows_in_segments_only(self, segments: Sequence[AnySegmentInfo]) -> list[tuple[int, int]]:
+        """Return the first and the last row of each segment whose vectors need not stand in the database."""
+        torn = {segment.info.main for segment in self.segments if segment.torn}
+        alone = [info for info in segments if info.main not in torn and self.space.stands_alone(info)]
+        return [(info.first_row, info.last_row) for info in alone]
 
     def sealer(self) -> AnySealer:
         """Return a sealer, which writes segments into this folder."""
