@@ -119,8 +119,9 @@ def test_calibration_gets_the_language_of_the_subset(calibrated_encoder: Encoder
 def test_a_multi_vector_encoder_scores_in_mteb_what_maxsim_gives(tiny_token_encoder: TokenEncoder) -> None:
     encoder = tiny_token_encoder
     queries, documents = encoder.encode_query(list(QUERIES.values())), encoder.encode_document(list(DOCUMENTS.values()))
-    # The index stores float16, and the scores of an untrained encoder are close enough for this to change a rank: scores
-    # within a thousandth may be in either order. So few tokens have no codes, unless another test lets fewer be coded.
+    # The index stores float16, and the scores of an untrained encoder are close enough for this to change a rank:
+    # scores within a thousandth may be in either order. So few tokens have no codes, unless another test lets fewer be
+    # coded.
     kept = [document.astype(np.float16).astype(np.float32) for document in documents]
     scores = maxsim_matrix(queries, kept)
     random = np.random.default_rng(0)
