@@ -26,8 +26,7 @@ def attention_as_products(model: BaseModel) -> Iterator[None]:
     """Compute attention as two matrix products and a softmax within this context.
 
     In bfloat16 on a CPU and without dropout, the backward pass of PyTorch's fused attention takes several times as long
-    (version 2.13; see ``findings/torch_fused_attention_backward.sh``). With dropout PyTorch does not fuse, and this
-    saves a tenth of a step.
+    (version 2.13; see ``findings/torch_fused_attention_backward.sh``).
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ class PretrainedBackbone(Settings):
         None, min_length=1, description="keep these layers alone, numbered from 0 in ascending order"
     )
     dropout: float | None = Field(
-        None, ge=0, lt=1, description="by default the model's own; 0 saves a quarter of a step's time on a CPU"
+        None, ge=0, lt=1, description="by default the model's own; 0 also saves time on a CPU"
     )
 
     @field_validator("layers")

@@ -174,20 +174,12 @@ class TranslationDistillationStage(StageSettings):
 
 
 class LayerDistillationStage(StageSettings):
-    """A stage in which each layer is trained towards the output of one of a deeper teacher's layers."""
+    """A stage that trains each layer towards the output of one of a deeper teacher's layers, evenly spaced."""
 
     objective: Literal["layer-distillation"]
     teacher: str = Field(description="an encoder with the same tokenizer and width: 'bundled', a folder or a hub id")
-    targets: list[Annotated[int, Field(ge=0)]] | None = Field(
-        None,
-        description="for each layer, the teacher's layer, from 0, whose output it learns; by default evenly spaced "
-        "ones, the last by the last",
-    )
     passages: float = Field(
         0.0, ge=0, lt=1, description="share of the batches that hold passages of documents; others hold texts of pairs"
-    )
-    segmentations: int = Field(
-        1, ge=1, description="ways in which texts are split into tokens; all but the first lack some tokens"
     )
     groups: dict[str, _Weight] = Field({"sentences": 1.0}, description="how often each group of sources is drawn")
 

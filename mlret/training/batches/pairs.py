@@ -186,8 +186,8 @@ class TranslationPairs(Pairs):
                 self._spoken.setdefault(positive[-1], pair.language)
                 group.append(group_of.setdefault((pair.group, pair.language), len(group_of)))
         self.strings = list(rows)
-        self.texts = _cut(self.strings, tokenizer, stage.segmentations, stage.max_length, cut)
-        self._ways = stage.segmentations
+        self._ways = 1 if isinstance(stage, LayerDistillationStage) else stage.segmentations
+        self.texts = _cut(self.strings, tokenizer, self._ways, stage.max_length, cut)
         lengths = self.texts.lengths[: len(self.strings)]
         self._pairs = np.stack([np.asarray(anchor), np.asarray(positive)], axis=1)
         kept = np.flatnonzero((lengths[self._pairs] > 0).all(axis=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,8 @@ class LayerDistillationLoss(nn.Module):
 
     TinyBERT (Jiao et al. 2020, arXiv 1909.10351, section 3) takes the squared distance of the hidden states of a few
     layers, which lets the few dimensions of large values decide alone. Here each dimension is divided by its variance
-    over the tokens of the batch. The vector of the whole text is compared by its cosine distance.
+    over the tokens of the batch. The vector of the whole text is compared by its cosine distance. Layers learn from
+    evenly spaced layers of the teacher, the last from the last.
 
     Parameters
     ----------
@@ -30,23 +31,19 @@ class LayerDistillationLoss(nn.Module):
         The student.
     teacher
         An encoder of the same tokenizer and width. Its weights do not change.
-    targets
-        For each of the student's layers, the teacher's layer, from 0, whose output it learns. By default evenly spaced
-        ones, the last by the last.
     bfloat16
         Whether the teacher computes in bfloat16, as a student under autocast does.
 
     Raises
     ------
     ValueError
-        If there is not one target for each layer, or the teacher has no such layer, or has another width.
+        If the teacher has fewer layers than the student, other tokens, or another width.
     """
 
     def __init__(
         self,
         model: SentenceTransformer,
         teacher: SentenceTransformer,
-        targets: Sequence[int] | None = None,
         *,
         bfloat16: bool = False,
     ) -> None:
@@ -56,12 +53,9 @@ class LayerDistillationLoss(nn.Module):
         # In a list, so that it is neither trained nor written to checkpoints.
         self._teacher = [teacher.eval().requires_grad_(False)]
         layers, of_teacher = len(transformer_layers(model)), len(transformer_layers(teacher))
-        self.targets = [of_teacher * (n + 1) // layers - 1 for n in range(layers)] if targets is None else [*targets]
-        if len(self.targets) != layers or not all(0 <= target < of_teacher for target in self.targets):
-            raise ValueError(
-                f"targets {self.targets}: name one of the teacher's layers 0 to {of_teacher - 1} for each of the "
-                f"encoder's {layers}"
-            )
+        if layers > of_teacher:
+            raise ValueError(f"the encoder has {layers} layers, its teacher only {of_teacher}: keep fewer of them")
+        self.targets = [of_teacher * (number + 1) // layers - 1 for number in range(layers)]
         own, others = (token_embeddings(one).word_embeddings.weight.shape for one in (model, teacher))
         if own != others:
             raise ValueError(

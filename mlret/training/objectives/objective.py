@@ -267,7 +267,7 @@ class ObjectiveBuilder:
         texts = SingleTexts(pairs, passages, share=stage.passages)
         teacher = load_encoder(None if stage.teacher == "bundled" else stage.teacher).model
         try:
-            loss = LayerDistillationLoss(model, teacher, stage.targets, bfloat16=in_bfloat16(stage))
+            loss = LayerDistillationLoss(model, teacher, bfloat16=in_bfloat16(stage))
         except ValueError as error:
             raise InputError(f"stage {stage.name!r}: {error}") from error
         return Objective(texts, self._collator(texts, stage, model), loss, unit="texts", texts=1)
